@@ -1,0 +1,86 @@
+"""The composition root: a database, an economy and a clock become one object that holds every service."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import TracebackType
+
+from tallystick.core.ids import IdSource
+from tallystick.services.clock import Clock, system_time
+from tallystick.services.context import ActiveEconomy, Context
+from tallystick.services.customers import Customers
+from tallystick.services.economies import Economies
+from tallystick.services.group_commit import GroupCommit
+from tallystick.services.pricing import Charges, Holds, Pricing
+from tallystick.store import settings
+from tallystick.store.engine import Database, migrate
+from tallystick.store.ledger import Ledger
+
+
+class Tally:
+    """An embedded Tallystick: ``Tally.open("sqlite:///tally.db", economy="starter")``."""
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        economy: str,
+        test_mode: bool,
+        public_url: str,
+        source: Callable[[], int],
+        observe: Callable[[int, float], None],
+    ) -> None:
+        self.database = database
+        self.clock = Clock(database, movable=test_mode, source=source)
+        self.ids = IdSource(now=self.clock.now, node=database.transact(settings.next_node))
+        active = ActiveEconomy()
+        ledger = Ledger(driver=database.driver, new_id=self.ids.next, economy=active)
+        commit = GroupCommit(database=database, ledger=ledger, now=self.clock.now, observe=observe)
+        self.context = Context(
+            database=database,
+            ledger=ledger,
+            commit=commit,
+            now=self.clock.now,
+            new_id=self.ids.next,
+            economy=active,
+            public_url=public_url,
+        )
+        self.economies = Economies(self.context)
+        self.economies.activate(economy)
+        self.customers = Customers(self.context)
+        pricing = Pricing(self.context, self.customers, self.economies)
+        self.charges = Charges(self.context, pricing, self.customers)
+        self.holds = Holds(self.context, pricing)
+
+    @classmethod
+    def open(
+        cls,
+        url: str = "sqlite:///tally.db",
+        *,
+        economy: str = "starter",
+        test_mode: bool = True,
+        public_url: str = "http://127.0.0.1:8080",
+        source: Callable[[], int] = system_time,
+        observe: Callable[[int, float], None] = lambda _size, _seconds: None,
+    ) -> Tally:
+        """Open a database, bring it to the newest schema, and activate an economy.
+
+        ``source`` is the clock (microseconds since the epoch); ``observe`` is told of each batch its size and seconds.
+        """
+        migrate(url)
+        return cls(
+            Database(url), economy=economy, test_mode=test_mode, public_url=public_url, source=source, observe=observe
+        )
+
+    def close(self) -> None:
+        """Commit what is queued, then close the database."""
+        self.context.commit.close()
+        self.database.close()
+
+    def __enter__(self) -> Tally:
+        """Use as a context manager."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Close at the end of the block."""
+        self.close()

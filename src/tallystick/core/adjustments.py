@@ -1,0 +1,342 @@
+"""Operations of operators: grant, refund of a charge, void of a grant, clawback with debt, freeze and thaw of a wallet."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from tallystick.core import errors
+from tallystick.core.book import MAX_BALANCE, Book, GrantTerms, PastCharge, Wallet
+from tallystick.core.ids import to_text
+from tallystick.core.operations import Draw, Operation
+from tallystick.core.words import CLAWBACK, REVENUE
+
+
+@dataclass(frozen=True, slots=True)
+class GrantResult:
+    """A grant as it was made; ``balance`` and ``available`` are those of its wallet afterwards."""
+
+    id: int
+    transaction_id: int
+    customer_id: int
+    unit: str
+    amount: int
+    category: str
+    origin: str
+    priority: int
+    effective_at: int
+    expires_at: int | None
+    reason: str | None
+    balance: int
+    available: int
+    created_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class RefundResult:
+    """A refund: what went back now, and in all."""
+
+    id: int
+    charge_id: int
+    customer_id: int
+    unit: str
+    amount: int
+    amounts: tuple[tuple[str, int], ...]
+    refunded: int
+    refundable: int
+    balance: int
+    available: int
+    draws: tuple[Draw, ...]
+    reason: str | None
+    created_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class ClawbackResult:
+    """Credits taken back from a grant: ``removed`` from what was left of it, ``owed`` as new debt."""
+
+    id: int
+    grant_id: int
+    customer_id: int
+    unit: str
+    amount: int
+    removed: int
+    owed: int
+    debt: int
+    balance: int
+    available: int
+    created_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class FreezeResult:
+    """Whether the wallet is frozen now, and since when."""
+
+    id: int
+    customer_id: int
+    unit: str
+    frozen_at: int | None
+    created_at: int
+
+
+@dataclass(slots=True, kw_only=True)
+class Grant(Operation):
+    """Credits with terms of their own. A time to take effect in the future schedules it."""
+
+    kind: ClassVar[str] = "grant"
+    unit: str
+    amount: int
+    category: str
+    origin: str
+    priority: int
+    effective_at: int | None = None
+    expires_at: int | None = None
+    reference: str | None = None
+    cost_micros: int | None = None
+
+    def apply(self, book: Book) -> GrantResult:
+        """Pay the grant into a new lot, or schedule it."""
+        wallet = book.wallet(self.customer_id, self.unit)
+        starts_at = book.now if self.effective_at is None else self.effective_at
+        if self.expires_at is not None and self.expires_at <= max(starts_at, book.now):
+            raise errors.ValidationFailed([("expires_at", "expected a time after the grant takes effect")])
+        if wallet.balance + self.amount > MAX_BALANCE:
+            raise errors.AmountTooLarge
+        transaction = self.begin(book)
+        transaction.unit, transaction.amount = self.unit, self.amount
+        terms = book.grant(
+            transaction,
+            wallet,
+            self.amount,
+            category=self.category,
+            origin=self.origin,
+            priority=self.priority,
+            effective_at=starts_at,
+            expires_at=self.expires_at,
+            reason=self.description,
+            reference=self.reference,
+            cost_micros=self.cost_micros,
+        )
+        transaction.subject_id = terms.lot.id
+        return GrantResult(
+            terms.lot.id,
+            transaction.id,
+            self.customer_id,
+            self.unit,
+            self.amount,
+            self.category,
+            self.origin,
+            self.priority,
+            starts_at,
+            self.expires_at,
+            self.description,
+            wallet.balance,
+            wallet.available(book.now),
+            transaction.at,
+        )
+
+
+@dataclass(slots=True, kw_only=True)
+class Refund(Operation):
+    """Give a charge back, whole or in part, to the lots that paid it, in reverse order of the draw."""
+
+    kind: ClassVar[str] = "refund"
+    unit: str | None = None
+    amount: int | None = None
+
+    def apply(self, book: Book) -> RefundResult:
+        """Return ``amount`` of one unit, or everything that is left of every unit."""
+        charge = book.charges.get(self.charge_id or 0)
+        if charge is None:
+            raise errors.NotFound("charge", to_text("chg", self.charge_id or 0))
+        left = refundable(charge)
+        unit = self.unit or charge.unit
+        wanted = dict(left) if self.amount is None else {unit: self.amount}
+        if not any(wanted.values()) or wanted.get(unit, 0) > left.get(unit, 0):
+            raise errors.ExceedsRefundable(unit=unit, requested=wanted.get(unit, 0), refundable=left.get(unit, 0))
+        for each, amount in wanted.items():
+            if book.wallet(self.customer_id, each).balance + amount > MAX_BALANCE:
+                raise errors.AmountTooLarge
+        transaction = self.begin(book)
+        transaction.subject_id = charge.id
+        transaction.unit, transaction.amount = unit, wanted.get(unit, 0)
+        transaction.meter, transaction.category = charge.meter, charge.category
+        draws: list[Draw] = []
+        for each, amount in wanted.items():
+            if amount:
+                wallet = book.wallet(self.customer_id, each)
+                draws += self._return(book, transaction_of=charge, wallet=wallet, amount=amount)
+        wallet = book.wallet(self.customer_id, unit)
+        after = refundable(charge)
+        paid = sum(amount for lot, amount in charge.draws if lot.unit == unit)
+        return RefundResult(
+            transaction.id,
+            charge.id,
+            self.customer_id,
+            unit,
+            wanted.get(unit, 0),
+            tuple(wanted.items()),
+            paid - after.get(unit, 0),
+            after.get(unit, 0),
+            wallet.balance,
+            wallet.available(book.now),
+            tuple(draws),
+            self.description,
+            transaction.at,
+        )
+
+    def _return(self, book: Book, *, transaction_of: PastCharge, wallet: Wallet, amount: int) -> list[Draw]:
+        charge, transaction = transaction_of, book.transactions[-1]
+        revenue = book.system_account(wallet.unit, REVENUE)
+        draws: list[Draw] = []
+        left = amount
+        gave = lots_of(charge)
+        for lot, paid in reversed(gave):
+            take = min(left, paid - charge.refunded.get(lot.id, 0)) if lot.unit == wallet.unit else 0
+            if take <= 0:
+                continue
+            book.open_lot(transaction, wallet, lot, take, revenue, entry_type="refund", meter=charge.meter)
+            charge.refunded[lot.id] = charge.refunded.get(lot.id, 0) + take
+            draws.append((lot.id, wallet.unit, take))
+            left -= take
+        for budget_id, unit, period_at, spent in charge.spends:
+            if unit == wallet.unit:
+                book.count_budget(budget_id, period_at, -min(amount, spent))
+        return draws
+
+
+def lots_of(charge: PastCharge) -> list[tuple]:
+    """What each lot gave to the charge in all, in the order of the first draw."""
+    gave: dict[int, list] = {}
+    for lot, amount in charge.draws:
+        gave.setdefault(lot.id, [lot, 0])[1] += amount
+    return [(lot, amount) for lot, amount in gave.values()]
+
+
+def refundable(charge: PastCharge) -> dict[str, int]:
+    """What of a charge has not gone back yet, per unit."""
+    left: dict[str, int] = {charge.unit: 0}
+    for lot, amount in lots_of(charge):
+        left[lot.unit] = left.get(lot.unit, 0) + amount - charge.refunded.get(lot.id, 0)
+    return left
+
+
+def _terms(book: Book, grant_id: int | None) -> GrantTerms:
+    terms = book.grants.get(grant_id or 0)
+    if terms is None:
+        raise errors.NotFound("grant", to_text("grant", grant_id or 0))
+    return terms
+
+
+@dataclass(slots=True, kw_only=True)
+class VoidGrant(Operation):
+    """Take back what is left of a grant made by mistake; what a hold has reserved of it follows when the hold ends."""
+
+    kind: ClassVar[str] = "void"
+
+    def apply(self, book: Book) -> GrantResult:
+        """Reverse the grant for its available amount."""
+        terms = _terms(book, self.grant_id)
+        if terms.voided_at is not None:
+            raise errors.Conflict("the grant is voided already")
+        lot = terms.lot
+        wallet = book.wallet(lot.customer_id, lot.unit)
+        transaction = self.begin(book)
+        transaction.subject_id, transaction.unit = lot.id, lot.unit
+        lot.voided = True
+        terms.voided_at = transaction.at
+        book.changed_grants[lot.id] = terms
+        removed = book.lapse(transaction, wallet, lot)
+        transaction.amount = removed
+        return GrantResult(
+            lot.id,
+            transaction.id,
+            lot.customer_id,
+            lot.unit,
+            removed,
+            lot.category,
+            lot.origin,
+            lot.priority,
+            lot.effective_at,
+            lot.expires_at,
+            self.description,
+            wallet.balance,
+            wallet.available(book.now),
+            transaction.at,
+        )
+
+
+@dataclass(slots=True, kw_only=True)
+class ClawBack(Operation):
+    """Take credits back from a grant whose payment was refunded or disputed; what was spent already becomes debt."""
+
+    kind: ClassVar[str] = "clawback"
+    amount: int
+
+    def apply(self, book: Book) -> ClawbackResult:
+        """Take what the lot still has; the rest is owed, and repaid first by the next credit."""
+        terms = _terms(book, self.grant_id)
+        lot = terms.lot
+        left = terms.amount - terms.clawed_back
+        if terms.booked_at is None or self.amount > left:
+            raise errors.ExceedsRefundable(unit=lot.unit, requested=self.amount, refundable=left if terms.booked_at else 0)
+        wallet = book.wallet(lot.customer_id, lot.unit)
+        transaction = self.begin(book)
+        transaction.subject_id, transaction.unit, transaction.amount = lot.id, lot.unit, self.amount
+        account = book.system_account(lot.unit, CLAWBACK)
+        removed = min(max(lot.available, 0), self.amount)
+        if removed:
+            lot.debits += removed
+            book.transfer(transaction, lot.id, account, removed)
+        owed = self.amount - removed
+        if owed:
+            wallet.debt += owed
+            book.transfer(transaction, wallet.debt_account_id, account, owed)
+        book.entry(transaction, wallet, "clawback", -self.amount, category=lot.category)
+        terms.clawed_back += self.amount
+        book.changed_grants[lot.id] = terms
+        return ClawbackResult(
+            transaction.id,
+            lot.id,
+            lot.customer_id,
+            lot.unit,
+            self.amount,
+            removed,
+            owed,
+            wallet.debt,
+            wallet.balance,
+            wallet.available(book.now),
+            transaction.at,
+        )
+
+
+@dataclass(slots=True, kw_only=True)
+class SetFrozen(Operation):
+    """Freeze a wallet, so that nothing is drawn and nothing is lost, or thaw it.
+
+    While a wallet is frozen its lots do not expire; on thaw each open lot's expiry moves by the time that it was frozen.
+    """
+
+    kind: ClassVar[str] = "freeze"
+    unit: str
+    frozen: bool
+
+    def apply(self, book: Book) -> FreezeResult:
+        """Set or clear the moment since when the wallet is frozen; setting it twice changes nothing."""
+        wallet = book.wallet(self.customer_id, self.unit)
+        transaction = self.begin(book, "freeze" if self.frozen else "thaw")
+        transaction.unit = self.unit
+        if self.frozen and wallet.frozen_at is None:
+            wallet.frozen_at = transaction.at
+        elif not self.frozen and wallet.frozen_at is not None:
+            self._thaw(book, wallet)
+        book.touched[wallet.id] = wallet
+        return FreezeResult(transaction.id, self.customer_id, self.unit, wallet.frozen_at, transaction.at)
+
+    def _thaw(self, book: Book, wallet: Wallet) -> None:
+        since = wallet.frozen_at or book.now
+        for lot in wallet.lots:
+            if lot.expires_at is not None and lot.expires_at > since and not lot.voided:
+                lot.expires_at += max(book.now - since, 0)
+                book.moved_expiry[lot.id] = lot
+                wallet.due_by(lot.expires_at)
+        wallet.frozen_at = None
+        wallet.lots.sort(key=lambda lot: lot.burn_key())

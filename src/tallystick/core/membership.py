@@ -1,0 +1,171 @@
+"""A customer's beginning and its plan: opening wallets, sign-up grants, and changes of plan that never grant twice."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+from tallystick.core.book import NEVER, Book, Membership, Wallet
+from tallystick.core.catalog import Economy, Plan
+from tallystick.core.due import grant_allowance, roll_forward
+from tallystick.core.operations import Operation
+from tallystick.core.plans import allowance_top_up, period_containing
+from tallystick.core.times import add
+from tallystick.core.words import COVER, UNLIMITED
+
+
+@dataclass(frozen=True, slots=True)
+class PlanResult:
+    """A plan as it stands after a change; ``granted`` is what the change granted at once, per unit."""
+
+    id: int
+    customer_id: int
+    plan: str
+    previous: str | None
+    period_end: int
+    granted: tuple[tuple[str, int], ...]
+    created_at: int
+
+
+def open_wallet(book: Book, customer_id: int, unit: str) -> Wallet:
+    """An empty wallet with its debt account; the store writes both."""
+    wallet = Wallet(
+        book.new_id(),
+        customer_id,
+        unit,
+        book.new_id(),
+        None,
+        None,
+        NEVER,
+        False,  # noqa: FBT003 - no budgets yet
+        *(0,) * 9,
+    )
+    book.add_wallet(wallet)
+    book.new_wallets.append(wallet)
+    book.touched[wallet.id] = wallet
+    return wallet
+
+
+@dataclass(slots=True, kw_only=True)
+class OpenCustomer(Operation):
+    """Give a new customer its wallets, what the economy grants at sign-up, and its first plan."""
+
+    kind: ClassVar[str] = "sign_up"
+    catalog: Economy
+
+    def apply(self, book: Book) -> PlanResult:
+        """Open everything; a sign-up grant is given once because a customer is opened once."""
+        for unit in self.catalog.units:
+            open_wallet(book, self.customer_id, unit)
+        transaction = self.begin(book)
+        for grant in self.catalog.sign_up:
+            expires_at = None if grant.expires_after is None else add(book.now, grant.expires_after)
+            book.grant(
+                transaction,
+                book.wallet(self.customer_id, grant.unit),
+                grant.amount_micros,
+                category=grant.category,
+                origin="free",
+                priority=self.catalog.priority(grant.category),
+                effective_at=book.now,
+                expires_at=expires_at,
+                reason=grant.description,
+            )
+        return join_plan(book, self.customer_id, self.catalog.plan(self.catalog.default_plan), self.catalog.priority)
+
+
+@dataclass(slots=True, kw_only=True)
+class ChangePlan(Operation):
+    """Put a customer on another plan now. Credits that it has are never touched."""
+
+    kind: ClassVar[str] = "plan_change"
+    plan: Plan
+    catalog: Economy
+
+    def apply(self, book: Book) -> PlanResult:
+        """Grant what the new allowance has beyond all that this period was granted already."""
+        membership = book.memberships.get(self.customer_id)
+        if membership is None:
+            return join_plan(book, self.customer_id, self.plan, self.catalog.priority)
+        previous = self.catalog.plans.get(membership.plan)
+        roll_forward(membership, previous, book.now)
+        transaction = self.begin(book)
+        transaction.description = f"{membership.plan} → {self.plan.name}"
+        old_name = membership.plan
+        if (previous is None or previous.renews != self.plan.renews) and old_name != self.plan.name:
+            membership.anchor_at = book.now
+            membership.period_start, membership.period_end = period_containing(
+                self.plan.renews, membership.anchor_at, book.now
+            )
+        if old_name != self.plan.name:
+            membership.plan, membership.since = self.plan.name, book.now
+        granted = enter_plan(book, membership, self.plan, self.catalog.priority, at_once=self.plan.starts == "now")
+        return PlanResult(
+            transaction.id,
+            self.customer_id,
+            self.plan.name,
+            old_name,
+            membership.period_end,
+            granted,
+            transaction.at,
+        )
+
+
+def join_plan(book: Book, customer_id: int, plan: Plan, priority: Callable[[str], int]) -> PlanResult:
+    """A customer's first plan."""
+    start, end = period_containing(plan.renews, book.now, book.now)
+    membership = Membership(
+        customer_id=customer_id,
+        plan=plan.name,
+        since=book.now,
+        anchor_at=book.now,
+        period_start=start,
+        period_end=end,
+        granted={},
+    )
+    book.memberships[customer_id] = membership
+    transaction_id = book.transactions[-1].id
+    granted = enter_plan(book, membership, plan, priority, at_once=plan.starts == "now")
+    return PlanResult(transaction_id, customer_id, plan.name, None, end, granted, book.now)
+
+
+def enter_plan(
+    book: Book, membership: Membership, plan: Plan, priority: Callable[[str], int], *, at_once: bool
+) -> tuple[tuple[str, int], ...]:
+    """Apply a plan's allowances to the current period; gives what was granted."""
+    granted: list[tuple[str, int]] = []
+    for (owner, unit), wallet in book.wallets.items():
+        if owner != membership.customer_id:
+            continue
+        allowance = plan.allowance(unit)
+        unlimited = allowance is not None and allowance.amount_micros is None
+        if unlimited and wallet.cover_id is None:
+            open_cover(book, wallet)
+        elif not unlimited:
+            wallet.cover_id = None
+        book.touched[wallet.id] = wallet
+        if allowance is None or not allowance.amount_micros:
+            continue
+        wallet.due_by(membership.period_end)
+        amount = allowance_top_up(allowance.amount_micros, membership.granted.get(unit, 0)) if at_once else 0
+        if amount:
+            grant_allowance(book, membership, plan, unit, amount, priority)
+            granted.append((unit, amount))
+    book.changed_memberships[membership.customer_id] = membership
+    return tuple(granted)
+
+
+def open_cover(book: Book, wallet: Wallet) -> None:
+    """The standing lot of an unlimited plan: every charge is granted into it and drawn from it."""
+    transaction = book.transactions[-1]
+    lot = book.new_lot(
+        wallet,
+        kind=COVER,
+        category="monthly_grant",
+        origin="free",
+        priority=0,
+        effective_at=book.now,
+        expires_at=None,
+    )
+    terms = book.record_grant(transaction, lot, 0)
+    terms.reason, terms.booked_at = UNLIMITED, book.now
+    wallet.cover_id = lot.id

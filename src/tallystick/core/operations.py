@@ -1,0 +1,444 @@
+"""What can be asked of the ledger: one class per operation, applied to a loaded Book. Pure decisions, no I/O.
+
+``apply`` checks everything first and raises a refusal with the book unchanged, or does all of it and returns the result
+that the caller gets and that a repeat gets again. Refusals are checked in a fixed order: frozen wallet, hourly limit,
+budgets from the narrowest to the widest, credits.
+"""
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from tallystick.core import errors
+from tallystick.core.book import Book, Hold, Spend, Transaction, Wallet
+from tallystick.core.ids import to_text
+from tallystick.core.limits import Budget, check_hourly, hour_of
+from tallystick.core.words import REVENUE
+
+Draw = tuple[int, str, int]  # grant id, unit, amount in micro-units
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One meter's price in one unit, within a charge or a hold."""
+
+    meter: str
+    category: str
+    unit: str
+    amount: int
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """What the hourly limit of a meter allows after this call."""
+
+    limit: int
+    remaining: int
+    reset_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class ChargeResult:
+    """A charge as it was made. Amounts and quantities in micro-units, times in microseconds."""
+
+    id: int
+    customer_id: int
+    meter: str | None
+    quantity: int
+    unit: str
+    amount: int
+    amounts: tuple[tuple[str, int], ...]
+    balance: int
+    available: int
+    draws: tuple[Draw, ...]
+    limit: Limit | None
+    economy: str | None
+    created_at: int
+    spends: tuple[Spend, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class HoldResult:
+    """A hold as it was made."""
+
+    id: int
+    customer_id: int
+    meter: str | None
+    quantity: int
+    unit: str
+    amount: int
+    amounts: tuple[tuple[str, int], ...]
+    expires_at: int
+    available: int
+    balance: int
+    draws: tuple[Draw, ...]
+    limit: Limit | None
+    economy: str | None
+    created_at: int
+    spends: tuple[Spend, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ResolveResult:
+    """What became of a hold: how much was captured and how much went back."""
+
+    id: int
+    hold_id: int
+    customer_id: int
+    status: str
+    unit: str
+    captured: int
+    released: int
+    amounts: tuple[tuple[str, int], ...]
+    balance: int
+    available: int
+    draws: tuple[Draw, ...]
+    economy: str | None
+    created_at: int
+
+
+@dataclass(slots=True, kw_only=True)
+class Operation:
+    """Who asks, for which customer, and the key that makes a repeat harmless."""
+
+    kind: ClassVar[str] = ""
+    customer_id: int
+    caller: str
+    key_id: int | None = None
+    key_has_budget: bool = False
+    agent: str | None = None
+    idempotency: str | None = None
+    idempotency_key: str | None = None
+    request_digest: str | None = None
+    description: str | None = None
+    metadata: str | None = None
+    economy: str | None = None
+    # What the store must load beside the customer's wallets and open lots.
+    hold_id: int | None = None
+    charge_id: int | None = None
+    grant_id: int | None = None
+    hourly: tuple[tuple[str, int, int], ...] = ()  # (meter, limit, count)
+
+    def begin(self, book: Book, kind: str | None = None) -> Transaction:
+        """The journal row of this operation."""
+        transaction = book.begin(kind or self.kind, self.customer_id)
+        transaction.caller = self.caller
+        transaction.agent = self.agent
+        transaction.idempotency = self.idempotency
+        transaction.idempotency_key = self.idempotency_key
+        transaction.request_digest = self.request_digest
+        transaction.description = self.description
+        transaction.metadata = self.metadata
+        transaction.economy = self.economy
+        return transaction
+
+
+@dataclass(slots=True, kw_only=True)
+class PricedOperation(Operation):
+    """A charge or a hold: priced parts, limits and budgets."""
+
+    parts: tuple[Part, ...]
+    meter: str | None = None
+    quantity: int = 0
+    budgets: list[Budget] = field(default_factory=list)
+
+    def wallets_of(self, book: Book) -> list[tuple[Wallet, int]]:
+        """Each unit's wallet with the sum of this operation's parts in it, after all checks."""
+        totals: dict[str, int] = {}
+        for part in self.parts:
+            totals[part.unit] = totals.get(part.unit, 0) + part.amount
+        wallets = [(book.wallet(self.customer_id, unit), amount) for unit, amount in totals.items()]
+        for wallet, _ in wallets:
+            if wallet.frozen_at is not None:
+                raise errors.WalletFrozen(wallet.unit)
+        self.check_hourly(book)
+        budgets = book_budgets(book, self) if (self.key_has_budget or wallets[0][0].has_budgets) else []
+        self.budgets = budgets
+        for budget in budgets:
+            amount = totals.get(budget.unit, 0)
+            if amount:
+                budget.check(amount)
+        for wallet, amount in wallets:
+            if wallet.cover_id is None:
+                require(book, wallet, amount)
+        return wallets
+
+    def check_hourly(self, book: Book) -> None:
+        """Refuse past an hourly limit; the balance has no say in it."""
+        for meter, limit, count in self.hourly:
+            window_at = hour_of(book.now)
+            used = book.hourly.get((self.customer_id, meter, window_at), 0)
+            check_hourly(meter=meter, limit=limit, used=used, count=count, window_at=window_at, now=book.now)
+
+    def count(self, book: Book, totals: list[tuple[Wallet, int]]) -> tuple[Limit | None, tuple[Spend, ...]]:
+        """Note this call in its hourly limits and budgets; gives the first limit's state and what each budget spent."""
+        state: Limit | None = None
+        for meter, limit, count in self.hourly:
+            window_at = hour_of(book.now)
+            used = book.count_hourly(self.customer_id, meter, window_at, count)
+            if state is None:
+                state = Limit(limit, limit - used, window_at + 3_600_000_000)
+        spends: list[Spend] = []
+        if self.budgets:
+            amounts = {wallet.unit: amount for wallet, amount in totals}
+            for budget in self.budgets:
+                amount = amounts.get(budget.unit, 0)
+                if amount:
+                    budget.spent += amount
+                    book.count_budget(budget.id, budget.period_at, amount)
+                    spends.append((budget.id, budget.unit, budget.period_at, amount))
+        return state, tuple(spends)
+
+
+def book_budgets(book: Book, operation: Operation) -> list[Budget]:
+    """The budgets that bound this operation, narrowest first: key, agent, customer."""
+    found: list[Budget] = []
+    if operation.key_id is not None:
+        found += book.budgets.get(("key", operation.key_id, ""), ())
+    if operation.agent is not None:
+        found += book.budgets.get(("agent", operation.customer_id, operation.agent), ())
+    found += book.budgets.get(("customer", operation.customer_id, ""), ())
+    return found
+
+
+def require(book: Book, wallet: Wallet, amount: int) -> None:
+    """Refuse when the wallet cannot give ``amount`` now; the figures shown are the ones that decided."""
+    available = wallet.available(book.now)
+    if available < amount:
+        raise errors.InsufficientCredits(
+            unit=wallet.unit,
+            required=amount,
+            available=available,
+            limit_source=f"wallet:{wallet.unit}",
+        )
+
+
+@dataclass(slots=True, kw_only=True)
+class Charge(PricedOperation):
+    """Price a usage and draw the credits now."""
+
+    kind: ClassVar[str] = "charge"
+
+    def apply(self, book: Book) -> ChargeResult:
+        """Draw every part, in all units or in none."""
+        totals = self.wallets_of(book)
+        transaction = self.begin(book)
+        transaction.meter = self.meter
+        transaction.quantity = self.quantity
+        first = self.parts[0]
+        transaction.category = first.category
+        transaction.unit = first.unit
+        draws: list[Draw] = []
+        for part in self.parts:
+            amount = part.amount
+            wallet = book.wallets[self.customer_id, part.unit]
+            if amount:
+                revenue = book.system_account(part.unit, REVENUE)
+                if wallet.cover_id is not None:
+                    lot = book.cover(transaction, wallet, amount)
+                    lot.debits += amount
+                    book.transfer(transaction, lot.id, revenue, amount)
+                    draws.append((lot.id, part.unit, amount))
+                else:
+                    for lot, take in book.spend(transaction, wallet, amount, revenue):
+                        draws.append((lot.id, part.unit, take))
+            book.entry(transaction, wallet, "usage", -amount, category=part.category, meter=part.meter)
+        limit, spends = self.count(book, totals)
+        wallet, amount = totals[0]
+        transaction.amount = amount
+        return ChargeResult(
+            transaction.id,
+            self.customer_id,
+            self.meter,
+            self.quantity,
+            wallet.unit,
+            amount,
+            tuple((each.unit, total) for each, total in totals),
+            wallet.balance,
+            wallet.available(book.now),
+            tuple(draws),
+            limit,
+            self.economy,
+            transaction.at,
+            spends,
+        )
+
+
+@dataclass(slots=True, kw_only=True)
+class PlaceHold(PricedOperation):
+    """Reserve now what a later capture takes. ``maker`` alone, or an admin, may resolve it."""
+
+    kind: ClassVar[str] = "hold"
+    maker: str
+    expires_at: int
+
+    def apply(self, book: Book) -> HoldResult:
+        """Reserve every part, in all units or in none."""
+        totals = self.wallets_of(book)
+        transaction = self.begin(book)
+        transaction.meter = self.meter
+        transaction.quantity = self.quantity
+        first = self.parts[0]
+        transaction.category = first.category
+        transaction.unit = first.unit
+        hold = Hold(
+            id=transaction.id,
+            customer_id=self.customer_id,
+            status="open",
+            maker=self.maker,
+            expires_at=self.expires_at,
+        )
+        draws: list[Draw] = []
+        for wallet, amount in totals:
+            if not amount:
+                continue
+            revenue = book.system_account(wallet.unit, REVENUE)
+            if wallet.cover_id is not None:
+                lot = book.cover(transaction, wallet, amount)
+                book.pend(transaction, lot, revenue, amount)
+                taken = [(lot, amount)]
+            else:
+                taken = book.reserve(transaction, wallet, amount, revenue)
+            hold.legs += taken
+            draws += [(lot.id, wallet.unit, take) for lot, take in taken]
+        limit, spends = self.count(book, totals)
+        wallet, amount = totals[0]
+        wallet.due_by(self.expires_at)
+        book.touched[wallet.id] = wallet
+        transaction.amount = amount
+        hold.meter, hold.category, hold.quantity = self.meter, first.category, self.quantity
+        hold.economy, hold.spends = self.economy, spends
+        hold.amounts = tuple((each.unit, total) for each, total in totals)
+        book.place_hold(hold)
+        return HoldResult(
+            transaction.id,
+            self.customer_id,
+            self.meter,
+            self.quantity,
+            wallet.unit,
+            amount,
+            hold.amounts,
+            self.expires_at,
+            wallet.available(book.now),
+            wallet.balance,
+            tuple(draws),
+            limit,
+            self.economy,
+            transaction.at,
+            spends,
+        )
+
+
+@dataclass(slots=True, kw_only=True)
+class Resolve(Operation):
+    """Capture a hold for ``amounts`` (unit and micro-units), or release it where ``amounts`` is None.
+
+    Below the hold the rest is released; above it the difference is drawn like a charge, all of it or nothing.
+    """
+
+    kind: ClassVar[str] = "capture"
+    maker: str
+    is_admin: bool = False
+    amounts: tuple[tuple[str, int], ...] | None = None
+    quantity: int | None = None
+    status: str = "released"
+
+    def apply(self, book: Book) -> ResolveResult:
+        """Post what was used, void the rest, draw what was used beyond."""
+        hold = book.holds.get(self.hold_id or 0)
+        if hold is None or not (self.is_admin or hold.maker == self.maker):
+            raise errors.NotFound("hold", to_text("hold", self.hold_id or 0))
+        if hold.status != "open":
+            raise errors.HoldNotOpen(hold.status)
+        if self.amounts is None:
+            wanted = {unit: 0 for unit, _ in hold.amounts}
+            status = self.status
+        else:
+            wanted = dict(self.amounts)
+            status = "captured"
+        self._check_extra(book, hold, wanted)
+        transaction = self.begin(book, "capture" if status == "captured" else "release")
+        transaction.subject_id = hold.id
+        transaction.meter, transaction.category = hold.meter, hold.category
+        transaction.quantity = hold.quantity if self.quantity is None else self.quantity
+        transaction.economy = hold.economy
+        draws = resolve_hold(book, transaction, hold, wanted, status)
+        unit = hold.amounts[0][0]
+        wallet = book.wallet(self.customer_id, unit)
+        captured = wanted.get(unit, 0)
+        transaction.unit, transaction.amount = unit, captured
+        return ResolveResult(
+            transaction.id,
+            hold.id,
+            self.customer_id,
+            status,
+            unit,
+            captured,
+            max(hold.amounts[0][1] - captured, 0),
+            tuple(wanted.items()),
+            wallet.balance,
+            wallet.available(book.now),
+            tuple(draws),
+            hold.economy,
+            transaction.at,
+        )
+
+    def _check_extra(self, book: Book, hold: Hold, wanted: dict[str, int]) -> None:
+        """What is captured beyond the hold must be there, or nothing is captured."""
+        held = dict(hold.amounts)
+        for unit, amount in wanted.items():
+            extra = amount - held.get(unit, 0)
+            if extra <= 0:
+                continue
+            wallet = book.wallet(self.customer_id, unit)
+            if wallet.frozen_at is not None:
+                raise errors.WalletFrozen(unit)
+            for budget in book_budgets(book, self):
+                if budget.unit == unit:
+                    budget.check(extra)
+            if wallet.cover_id is None:
+                require(book, wallet, extra)
+
+
+def resolve_hold(
+    book: Book, transaction: Transaction, hold: Hold, wanted: dict[str, int], status: str
+) -> list[Draw]:
+    """Post ``wanted`` per unit from the hold's legs, in their order, and void the rest. The extra was checked before."""
+    draws: list[Draw] = []
+    remaining = dict(wanted)
+    for lot, held in hold.legs:
+        revenue = book.system_account(lot.unit, REVENUE)
+        take = min(held, remaining.get(lot.unit, 0))
+        if take:
+            book.post_held(transaction, lot, take, revenue, hold.id)
+            remaining[lot.unit] -= take
+            draws.append((lot.id, lot.unit, take))
+        if take < held:
+            book.void_held(transaction, lot, held - take, revenue, hold.id)
+    for unit, held_amount in hold.amounts:
+        wallet = book.wallet(hold.customer_id, unit)
+        extra = remaining.get(unit, 0)
+        if extra:
+            draws += _draw_extra(book, transaction, wallet, extra)
+        captured = wanted.get(unit, 0)
+        if status == "captured":
+            book.entry(transaction, wallet, "usage", -captured, category=hold.category, meter=hold.meter)
+        book.touched[wallet.id] = wallet
+        for budget_id, spent_unit, period_at, _ in hold.spends:
+            if spent_unit == unit and captured != held_amount:
+                book.count_budget(budget_id, period_at, captured - held_amount)
+    for lot, _ in hold.legs:
+        book.lapse(transaction, book.wallet(lot.customer_id, lot.unit), lot)
+    hold.status, hold.resolved_at, hold.resolved_by = status, transaction.at, transaction.id
+    book.resolved.append(hold)
+    return draws
+
+
+def _draw_extra(book: Book, transaction: Transaction, wallet: Wallet, extra: int) -> list[Draw]:
+    revenue = book.system_account(wallet.unit, REVENUE)
+    if wallet.cover_id is not None:
+        lot = book.cover(transaction, wallet, extra)
+        lot.debits += extra
+        book.transfer(transaction, lot.id, revenue, extra)
+        return [(lot.id, wallet.unit, extra)]
+    return [(lot.id, wallet.unit, take) for lot, take in book.spend(transaction, wallet, extra, revenue)]
+

@@ -1,0 +1,56 @@
+"""The clock. In test mode it may be moved forwards; every process on the same database follows."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Final
+
+from tallystick.core.errors import ServiceUnavailable
+from tallystick.store import settings
+from tallystick.store.engine import Database
+
+OFFSET: Final = "clock_offset"
+REFRESH_SECONDS: Final = 0.25
+
+
+def system_time() -> int:
+    """Microseconds since the Unix epoch."""
+    return time.time_ns() // 1000
+
+
+class Clock:
+    """The system's time, plus the test clock's offset in test mode."""
+
+    def __init__(self, database: Database, *, movable: bool, source: Callable[[], int] = system_time) -> None:
+        self._database = database
+        self._movable = movable
+        self._source = source
+        self._offset = self.stored_offset()
+        self._read_at = time.monotonic()
+        self._guard = threading.Lock()
+
+    def now(self) -> int:
+        """Microseconds since the Unix epoch."""
+        if self._movable and time.monotonic() - self._read_at > REFRESH_SECONDS and self._guard.acquire(blocking=False):
+            try:
+                self._read_at = time.monotonic()
+                self._offset = self.stored_offset()
+            except ServiceUnavailable:
+                pass  # The operation that wants the time will say so itself.
+            finally:
+                self._guard.release()
+        return self._source() + self._offset
+
+    def stored_offset(self) -> int:
+        """How far the test clock is ahead, in microseconds."""
+        with self._database.read() as connection:
+            return int(settings.get(connection, OFFSET) or 0)
+
+    def move_to(self, moment: int) -> None:
+        """Set the test clock to a later moment; it runs on from there."""
+        offset = moment - self._source()
+        self._database.transact(lambda connection: settings.put(connection, OFFSET, str(offset)))
+        self._offset = offset
+        self._read_at = time.monotonic()

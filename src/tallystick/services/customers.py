@@ -1,0 +1,129 @@
+"""Customers: opened once with what the economy grants at sign-up, and named by their id or the operator's own id."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+from sqlalchemy.engine import Connection
+
+from tallystick.core import errors
+from tallystick.core.ids import from_text, to_text
+from tallystick.core.membership import OpenCustomer
+from tallystick.services.context import Answer, Caller, Context
+from tallystick.services.requests import check_metadata, check_text, is_storable
+from tallystick.store import customers as store
+
+MAX_CACHED: Final = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Customer:
+    """Who is billed."""
+
+    id: int
+    external_id: str | None
+    email: str | None
+    metadata: Mapping[str, Any]
+    created_at: int
+
+
+class Customers:
+    """Create and find customers."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    def resolve(self, caller: Caller, customer: str | None) -> int:
+        """The customer that a request is about: the caller's own, or, for services and admins, the one that is named.
+
+        Another customer is as unknown to a user as one that does not exist.
+        """
+        if customer is None:
+            if caller.customer_id is None:
+                raise errors.ValidationFailed([("customer", "expected the id or external_id of a customer")])
+            return caller.customer_id
+        known = self._context.customer_ids
+        number = known.get(customer)
+        if number is None:
+            number = self._find(customer)
+            if len(known) >= MAX_CACHED:
+                known.clear()
+            known[customer] = number
+        if not caller.is_service and number != caller.customer_id:
+            raise errors.UnknownCustomer(customer)
+        return number
+
+    def _find(self, customer: str) -> int:
+        if not customer or len(customer) > 255 or not is_storable(customer):  # noqa: PLR2004 - as for creation
+            raise errors.UnknownCustomer(customer.replace("\x00", "?").encode(errors="replace").decode())
+        with self._context.database.read() as connection:
+            number = from_text("cust", customer)
+            row = None if number is None else store.by_id(connection, number)
+            row = row or store.by_external_id(connection, customer)
+        if row is None:
+            raise errors.UnknownCustomer(customer)
+        return int(row.id)
+
+    def create(
+        self,
+        caller: Caller,
+        *,
+        external_id: str,
+        email: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> Answer[Customer]:
+        """A customer for an operator who has users of their own. A repeat gives the same customer."""
+        if not caller.is_service:
+            raise errors.NotAllowed("this is for services and admins")
+        name = check_text(external_id, field="external_id", most=255)
+        if name is None or from_text("cust", name) is not None:
+            raise errors.ValidationFailed([("external_id", "expected an id of your own")])
+        address = check_text(email, field="email", most=320)
+        text = check_metadata(metadata) or "{}"
+
+        def work(connection: Connection) -> Answer[Customer]:
+            row = store.by_external_id(connection, name)
+            if row is not None:
+                return Answer(_customer(row), replayed=True)
+            number = self.open(connection, external_id=name, email=address, metadata=text)
+            return Answer(_customer(store.by_id(connection, number)))
+
+        try:
+            return self._context.database.transact(work)
+        except Exception as error:
+            if self._context.database.driver.is_conflict(getattr(error, "orig", None)):
+                return self._context.database.transact(work)  # Another request created it meanwhile.
+            raise
+
+    def open(
+        self, connection: Connection, *, external_id: str | None, email: str | None, metadata: str = "{}"
+    ) -> int:
+        """A new customer with wallets, sign-up grants and the default plan, inside the caller's transaction."""
+        context = self._context
+        number = context.new_id()
+        now = context.now()
+        store.add(
+            connection, number=number, external_id=external_id, email=email, metadata=metadata, created_at=now
+        )
+        operation = OpenCustomer(
+            customer_id=number, caller="system", catalog=context.economy(), economy=context.economy().version
+        )
+        [outcome] = context.ledger.post(connection, [operation], now=now)
+        outcome.value()
+        return number
+
+    def get(self, caller: Caller, customer: str | None) -> Customer:
+        """A customer's own record."""
+        number = self.resolve(caller, customer)
+        with self._context.database.read() as connection:
+            row = store.by_id(connection, number)
+        if row is None:
+            raise errors.UnknownCustomer(customer or to_text("cust", number))
+        return _customer(row)
+
+
+def _customer(row: Any) -> Customer:  # noqa: ANN401 - a row of customers
+    return Customer(row.id, row.external_id, row.email, msgspec.json.decode(row.metadata), row.created_at)

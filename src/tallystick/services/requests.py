@@ -1,0 +1,81 @@
+"""Checks that every write shares: texts, metadata, idempotency keys, and the digest that tells one request from another."""
+
+import hashlib
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any, Final
+
+import msgspec
+
+from tallystick.core import errors
+from tallystick.services.context import Caller
+from tallystick.store.ledger import idempotency_of
+
+MAX_KEY_LENGTH: Final = 255
+MAX_TEXT_LENGTH: Final = 500
+MAX_METADATA_BYTES: Final = 4096
+
+_encode: Final = msgspec.json.Encoder(decimal_format="number", order="sorted").encode
+
+
+def check_text(value: object, *, field: str, most: int = MAX_TEXT_LENGTH) -> str | None:
+    """A text that every database can store, or None."""
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise errors.ValidationFailed([(field, "expected a text")])
+    if not value or len(value) > most:
+        raise errors.ValidationFailed([(field, f"expected 1 to {most} characters")])
+    if not is_storable(value):
+        raise errors.ValidationFailed([(field, "expected text without NUL or lone surrogates")])
+    return value
+
+
+def is_storable(value: str) -> bool:
+    """Whether every database can store the text."""
+    if "\x00" in value:
+        return False
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def check_metadata(value: Mapping[str, Any] | None) -> str | None:
+    """Metadata as JSON text, at most 4 KiB; None where there is none."""
+    if not value:
+        return None
+    try:
+        text = _encode(value).decode()
+    except (TypeError, ValueError, UnicodeEncodeError, RecursionError):
+        raise errors.ValidationFailed([("metadata", "expected a JSON object")]) from None
+    if len(text.encode()) > MAX_METADATA_BYTES:
+        raise errors.ValidationFailed([("metadata", f"expected at most {MAX_METADATA_BYTES} bytes of JSON")])
+    if "\\u0000" in text or not is_storable(text):
+        raise errors.ValidationFailed([("metadata", "expected text without NUL or lone surrogates")])
+    return text
+
+
+def idempotency_fields(caller: Caller, key: str | None, kind: str, content: tuple[object, ...]) -> dict[str, Any]:
+    """The fields of an operation that make a repeat harmless. ``content`` is what was asked, in a fixed order."""
+    if key is None or not key:
+        raise errors.IdempotencyKeyRequired
+    if len(key) > MAX_KEY_LENGTH or not is_storable(key):
+        message = f"expected 1 to {MAX_KEY_LENGTH} characters without NUL"
+        raise errors.ValidationFailed([("Idempotency-Key", message)])
+    return {
+        "idempotency": idempotency_of(caller.scope, key),
+        "idempotency_key": key,
+        "request_digest": digest_of(kind, content),
+    }
+
+
+def digest_of(kind: str, content: tuple[object, ...]) -> str:
+    """A short digest of a request: two requests that ask the same have the same."""
+    return hashlib.blake2b(_encode((kind, content)), digest_size=12).hexdigest()
+
+
+def as_number(value: Decimal | int | str) -> Decimal | int | str:
+    """An amount as the caller wrote it; numbers that are equal have one digest."""
+    return value.normalize() if isinstance(value, Decimal) and value.is_finite() else value

@@ -1,0 +1,245 @@
+"""Databases: the only module that knows dialects. SQLite by default, PostgreSQL in production.
+
+SQLite has one writer. So one write connection serves the whole process behind a lock that is first come, first served;
+readers have connections of their own and never wait. PostgreSQL has a pool, and rows are locked in one sorted order.
+"""
+
+import collections
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy import event
+from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.engine.url import URL, make_url
+from sqlalchemy.exc import InterfaceError, OperationalError, TimeoutError  # noqa: A004 - the pool's own
+
+from tallystick.core.errors import ConfigurationError, ServiceUnavailable
+from tallystick.store import migrations
+from tallystick.store.driver import Driver, PostgresDriver, SqliteDriver
+
+T = TypeVar("T")
+
+BUSY_TIMEOUT_SECONDS: Final = 30
+RETRIES: Final = 8
+
+# Commits wait for the disk (synchronous=FULL); checkpoints come less often than by default, since each one costs a pause.
+_SQLITE_PRAGMAS: Final = (
+    "PRAGMA journal_mode=WAL",
+    "PRAGMA synchronous=FULL",
+    "PRAGMA foreign_keys=ON",
+    "PRAGMA cache_size=-65536",
+    "PRAGMA temp_store=MEMORY",
+    "PRAGMA wal_autocheckpoint=4000",
+)
+
+
+class FairLock:
+    """A lock that is granted in the order of asking, so that a busy writer cannot starve another."""
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self._held = False
+        self._waiting: collections.deque[threading.Lock] = collections.deque()
+
+    def acquire(self) -> None:
+        """Wait for everyone who asked before."""
+        with self._guard:
+            if not self._held:
+                self._held = True
+                return
+            turn = threading.Lock()
+            turn.acquire()
+            self._waiting.append(turn)
+        turn.acquire()
+
+    def release(self) -> None:
+        """Hand the lock to whoever has waited longest."""
+        with self._guard:
+            if self._waiting:
+                self._waiting.popleft().release()
+            else:
+                self._held = False
+
+
+def parse_url(text: str) -> URL:
+    """The database's address, with the driver that we use; ``sqlite:///file`` and ``postgresql://…`` are known."""
+    try:
+        url = make_url(text)
+    except sa.exc.ArgumentError:
+        url = None
+    if url is not None and url.get_backend_name() == "sqlite" and url.database and url.database != ":memory:":
+        return url
+    if url is not None and url.get_backend_name() in {"postgresql", "postgres"}:
+        return url.set(drivername="postgresql+psycopg")
+    message = (
+        "TALLY_DATABASE_URL: expected sqlite:///path/to/file.db or postgresql://user@host/database, "
+        f"found {text if url is None else url.render_as_string(hide_password=True)}"
+    )
+    raise ConfigurationError(message)
+
+
+class Database:
+    """One database: read transactions, write transactions, and the driver for bulk statements."""
+
+    def __init__(self, url: str, *, pool_size: int = 10) -> None:
+        self.url = parse_url(url)
+        self.is_sqlite = self.url.get_backend_name() == "sqlite"
+        self.driver: Driver = SqliteDriver() if self.is_sqlite else PostgresDriver()
+        self.engine = self._sqlite_engine(pool_size) if self.is_sqlite else self._postgres_engine(pool_size)
+        self._write_lock = FairLock()
+        self._writer: Connection | None = None
+
+    def _sqlite_engine(self, pool_size: int) -> Engine:
+        path = Path(str(self.url.database))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        engine = sa.create_engine(
+            self.url,
+            pool_size=pool_size,
+            max_overflow=20,
+            connect_args={
+                "check_same_thread": False,
+                "timeout": BUSY_TIMEOUT_SECONDS,
+                "isolation_level": None,
+                "cached_statements": 512,
+            },
+        )
+        event.listen(engine, "connect", _configure_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+        return engine
+
+    def _postgres_engine(self, pool_size: int) -> Engine:
+        engine = sa.create_engine(
+            self.url, pool_size=pool_size, max_overflow=20, pool_pre_ping=True, connect_args={"prepare_threshold": 2}
+        )
+        event.listen(engine, "connect", _configure_postgres)
+        return engine
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A transaction that sees one moment's state and changes nothing."""
+        with unavailable_when_away(), self.engine.connect() as connection:
+            if not self.is_sqlite:
+                connection = connection.execution_options(isolation_level="REPEATABLE READ")
+            with connection.begin() as transaction:
+                yield connection
+                transaction.rollback()
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """A transaction that commits at the end of the block, or changes nothing when the block raises."""
+        if self.is_sqlite:
+            self._write_lock.acquire()
+            try:
+                with self._sqlite_write() as connection:
+                    yield connection
+            finally:
+                self._write_lock.release()
+        else:
+            with self.engine.connect() as connection, connection.begin():
+                yield connection
+
+    @contextmanager
+    def _sqlite_write(self) -> Iterator[Connection]:
+        connection = self._writer
+        if connection is None or connection.closed or connection.invalidated:
+            connection = self._writer = self.engine.connect().execution_options(begins="BEGIN IMMEDIATE")
+        with connection.begin():
+            yield connection
+
+    def transact(self, work: Callable[[Connection], T]) -> T:
+        """Run ``work`` in a write transaction; tries again when another process got in the way.
+
+        Raises ``ServiceUnavailable`` when the database is away, full or locked: then nothing was changed, or a repeat with
+        the same idempotency key gives the answer.
+        """
+        for attempt in range(RETRIES):
+            try:
+                with self.write() as connection:
+                    return work(connection)
+            except Exception as error:
+                if attempt < RETRIES - 1 and self.driver.may_retry(getattr(error, "orig", error)):
+                    time.sleep(0.005 * 2**attempt)
+                    continue
+                raise_if_away(error)
+                raise
+        raise AssertionError
+
+    def ping(self) -> None:
+        """Raise ``ServiceUnavailable`` unless the database answers."""
+        with self.read() as connection:
+            connection.exec_driver_sql("SELECT 1 FROM settings LIMIT 1").first()
+
+    def close(self) -> None:
+        """Close every connection; nothing is lost."""
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+        self.engine.dispose()
+
+
+def raw_connection(connection: Connection) -> Any:  # noqa: ANN401 - sqlite3's or psycopg's
+    """The driver's own connection, for bulk statements."""
+    return connection.connection.driver_connection
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    connection.exec_driver_sql(connection.get_execution_options().get("begins", "BEGIN"))
+
+
+def _configure_sqlite(raw: sqlite3.Connection, _record: object) -> None:
+    cursor = raw.cursor()
+    for pragma in _SQLITE_PRAGMAS:
+        cursor.execute(pragma)
+    cursor.close()
+
+
+def _configure_postgres(raw: Any, _record: object) -> None:  # noqa: ANN401 - psycopg's connection
+    with raw.cursor() as cursor:
+        cursor.execute("SET timezone TO 'UTC'")
+        cursor.execute("SET lock_timeout TO '20s'")
+    raw.commit()
+
+
+@contextmanager
+def unavailable_when_away() -> Iterator[None]:
+    """A database that is full, locked or away is a refusal that may be repeated, not an internal error."""
+    try:
+        yield
+    except Exception as error:
+        raise_if_away(error)
+        raise
+
+
+def raise_if_away(error: Exception) -> None:
+    """Raise ``ServiceUnavailable`` when ``error`` says that the database is away, full or locked."""
+    origin = getattr(error, "orig", None) or error
+    away = isinstance(error, (OperationalError, InterfaceError, TimeoutError, sqlite3.OperationalError))
+    if away or any(each.__name__ in _AWAY for each in type(origin).__mro__):
+        cause = str(origin).splitlines()[0]
+        message = f"the database did not take the request ({cause}); repeat it with the same Idempotency-Key"
+        raise ServiceUnavailable(message) from error
+
+
+_AWAY: Final = {"OperationalError", "InterfaceError"}
+
+
+def migrate(url: str) -> None:
+    """Bring the database at ``url`` to the newest schema; several processes may do so at once."""
+    database = Database(url, pool_size=2)
+    try:
+        if database.is_sqlite:
+            with database.write() as connection:
+                migrations.upgrade(connection)
+        else:
+            with database.engine.begin() as connection:
+                connection.exec_driver_sql("SELECT pg_advisory_xact_lock(7411051)")
+                migrations.upgrade(connection)
+    finally:
+        database.close()
+

@@ -1,0 +1,53 @@
+"""Reading the journal: transactions and holds by their id."""
+
+import json
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from tallystick.store.schema import holds, transactions
+
+
+@dataclass(frozen=True, slots=True)
+class HoldTerms:
+    """What a hold was made with: who may resolve it, and what it reserved per unit in micro-units."""
+
+    id: int
+    customer_id: int
+    maker: str
+    status: str
+    meter: str | None
+    agent: str | None
+    economy: str | None
+    amounts: tuple[tuple[str, int], ...]
+
+
+def owner_of(connection: Connection, number: int, *, kinds: tuple[str, ...]) -> int | None:
+    """The customer of a transaction of one of these kinds."""
+    owner: int | None = connection.scalar(
+        sa.select(transactions.c.customer_id).where(transactions.c.id == number, transactions.c.kind.in_(kinds))
+    )
+    return owner
+
+
+def hold_terms(connection: Connection, number: int) -> HoldTerms | None:
+    """A hold's terms, whatever its status."""
+    row = connection.execute(
+        sa.select(
+            holds.c.id,
+            holds.c.customer_id,
+            holds.c.maker,
+            holds.c.status,
+            holds.c.meter,
+            transactions.c.agent,
+            holds.c.economy,
+            holds.c.amounts,
+        )
+        .join_from(holds, transactions, transactions.c.id == holds.c.id)
+        .where(holds.c.id == number)
+    ).first()
+    if row is None:
+        return None
+    amounts = tuple((unit, amount) for unit, amount in json.loads(row.amounts))
+    return HoldTerms(row.id, row.customer_id, row.maker, row.status, row.meter, row.agent, row.economy, amounts)

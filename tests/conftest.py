@@ -1,0 +1,78 @@
+"""Databases for the tests: each test gets one of its own, made from a migrated template in milliseconds.
+
+A database that should be there and is not fails the test; nothing here skips.
+"""
+
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import hypothesis
+import pytest
+
+from tests.postgres import temporary_database, temporary_postgres
+
+# How long an example takes depends on the machine and on the database, not on what is tested.
+hypothesis.settings.register_profile("tallystick", deadline=None, print_blob=True)
+hypothesis.settings.load_profile("tallystick")
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[str]:
+    """The URL of a PostgreSQL server of this test process's own, started when the first test asks for it."""
+    with temporary_postgres() as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def postgresql_template(postgres_server: str) -> Iterator[str]:
+    """The name of a migrated database that others are copied from."""
+    from tallystick.store.engine import migrate
+
+    with temporary_database(postgres_server) as url:
+        migrate(url)
+        yield url.partition("?")[0].rpartition("/")[2]
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated file that others are copied from."""
+    from tallystick.store.engine import migrate
+
+    path = tmp_path_factory.mktemp("template") / "tally.db"
+    migrate(f"sqlite:///{path}")
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # so that the one file holds everything
+    return path
+
+
+@pytest.fixture
+def postgresql_url(postgres_server: str, postgresql_template: str) -> Iterator[str]:
+    """The URL of a migrated PostgreSQL database without any rows."""
+    with temporary_database(postgres_server, template=postgresql_template) as url:
+        yield url
+
+
+@pytest.fixture
+def sqlite_url(sqlite_template: Path, tmp_path: Path) -> str:
+    """The URL of a migrated SQLite file without any rows."""
+    return f"sqlite:///{shutil.copyfile(sqlite_template, tmp_path / 'tally.db')}"
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest) -> str:
+    """The URL of a migrated database without any rows: the test runs once on each engine."""
+    url: str = request.getfixturevalue(f"{request.param}_url")
+    return url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def blank_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The URL of a database that was never migrated: the test runs once on each engine."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'blank.db'}"
+    else:
+        with temporary_database(request.getfixturevalue("postgres_server")) as url:
+            yield url
