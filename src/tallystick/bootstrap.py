@@ -6,12 +6,17 @@ from collections.abc import Callable
 from types import TracebackType
 
 from tallystick.core.ids import IdSource
+from tallystick.services.budgets import Budgets
 from tallystick.services.clock import Clock, system_time
 from tallystick.services.context import ActiveEconomy, Context
 from tallystick.services.customers import Customers
+from tallystick.services.due_work import DueWork
 from tallystick.services.economies import Economies
 from tallystick.services.group_commit import GroupCommit
+from tallystick.services.identity import Identity
+from tallystick.services.keys import Keys
 from tallystick.services.pricing import Charges, Holds, Pricing
+from tallystick.services.test_clock import TestClock
 from tallystick.store import settings
 from tallystick.store.engine import Database, migrate
 from tallystick.store.ledger import Ledger
@@ -47,7 +52,12 @@ class Tally:
         )
         self.economies = Economies(self.context)
         self.economies.activate(economy)
+        self.due_work = DueWork(self.context)
+        self.test_clock = TestClock(self.context, self.clock, self.due_work, test_mode=test_mode)
         self.customers = Customers(self.context)
+        self.identity = Identity(self.context, self.customers)
+        self.keys = Keys(self.context, self.customers)
+        self.budgets = Budgets(self.context, self.customers)
         pricing = Pricing(self.context, self.customers, self.economies)
         self.charges = Charges(self.context, pricing, self.customers)
         self.holds = Holds(self.context, pricing)

@@ -7,6 +7,7 @@ import pytest
 from tallystick.core import errors
 from tallystick.core.catalog import DEFAULT_PRIORITIES, Economy, PurchaseRange
 from tallystick.core.economy_file import load
+from tallystick.core.words import GRANT_CATEGORIES
 from tallystick.economies import read
 
 
@@ -92,6 +93,11 @@ def test_credits_are_drawn_from_what_was_given_to_what_was_bought(starter: Econo
     order = ["monthly_grant", "promotional_grant", "bonus", "task_credit", "purchase"]
     assert [10, 20, 30, 40, 50] == [starter.priority(category) for category in order]
     assert DEFAULT_PRIORITIES == starter.priorities
+
+
+def test_every_category_of_grants_has_a_priority() -> None:
+    """The ledger and the catalogue know the same categories."""
+    assert GRANT_CATEGORIES == DEFAULT_PRIORITIES.keys()
 
 
 def test_an_economy_never_changes(starter: Economy) -> None:

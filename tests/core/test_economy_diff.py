@@ -10,7 +10,7 @@ from tallystick.core.economy_diff import Change, diff
 from tallystick.core.economy_file import load
 from tallystick.core.errors import EconomyInvalid
 from tallystick.economies import SHIPPED, read
-from tests.core.test_economy_file import FULL, SMALL
+from tests.core.economy_texts import FULL, SMALL
 
 
 def economy(text: str, *replacements: tuple[str, str]) -> Economy:

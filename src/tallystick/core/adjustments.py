@@ -1,7 +1,7 @@
 """Operations of operators: grant, refund of a charge, void of a grant, clawback with debt, freeze and thaw of a wallet."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from tallystick.core import errors
 from tallystick.core.book import MAX_BALANCE, Book, GrantTerms, PastCharge, Wallet
@@ -10,8 +10,7 @@ from tallystick.core.operations import Draw, Operation
 from tallystick.core.words import CLAWBACK, REVENUE
 
 
-@dataclass(frozen=True, slots=True)
-class GrantResult:
+class GrantResult(NamedTuple):
     """A grant as it was made; ``balance`` and ``available`` are those of its wallet afterwards."""
 
     id: int
@@ -30,8 +29,7 @@ class GrantResult:
     created_at: int
 
 
-@dataclass(frozen=True, slots=True)
-class RefundResult:
+class RefundResult(NamedTuple):
     """A refund: what went back now, and in all."""
 
     id: int
@@ -49,8 +47,7 @@ class RefundResult:
     created_at: int
 
 
-@dataclass(frozen=True, slots=True)
-class ClawbackResult:
+class ClawbackResult(NamedTuple):
     """Credits taken back from a grant: ``removed`` from what was left of it, ``owed`` as new debt."""
 
     id: int
@@ -66,15 +63,19 @@ class ClawbackResult:
     created_at: int
 
 
-@dataclass(frozen=True, slots=True)
-class FreezeResult:
-    """Whether the wallet is frozen now, and since when."""
+class FreezeResult(NamedTuple):
+    """Whether the wallet is frozen now, and since when.
+
+    ``before`` is since when it was frozen until now, ``moved`` each lot whose expiry a thaw moved, with the new one.
+    """
 
     id: int
     customer_id: int
     unit: str
     frozen_at: int | None
     created_at: int
+    before: int | None = None
+    moved: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(slots=True, kw_only=True)
@@ -189,6 +190,7 @@ class Refund(Operation):
         draws: list[Draw] = []
         left = amount
         gave = lots_of(charge)
+        already = sum(charge.refunded.get(lot.id, 0) for lot, _ in gave if lot.unit == wallet.unit)
         for lot, paid in reversed(gave):
             take = min(left, paid - charge.refunded.get(lot.id, 0)) if lot.unit == wallet.unit else 0
             if take <= 0:
@@ -197,10 +199,26 @@ class Refund(Operation):
             charge.refunded[lot.id] = charge.refunded.get(lot.id, 0) + take
             draws.append((lot.id, wallet.unit, take))
             left -= take
-        for budget_id, unit, period_at, spent in charge.spends:
-            if unit == wallet.unit:
-                book.count_budget(budget_id, period_at, -min(amount, spent))
+        give_back(book, charge, wallet.unit, already=already, amount=amount)
         return draws
+
+
+def give_back(book: Book, charge: PastCharge, unit: str, *, already: int, amount: int) -> None:
+    """Take a refund out of the budgets that counted the charge: what was counted last first, and nothing twice.
+
+    A capture above its hold may have counted in one budget twice, in the hold's period and in its own.
+    """
+    skip: dict[int, int] = {}
+    left: dict[int, int] = {}
+    for budget_id, spent_unit, period_at, spent in reversed(charge.spends):
+        if spent_unit != unit:
+            continue
+        passed = min(skip.get(budget_id, already), spent)
+        skip[budget_id] = skip.get(budget_id, already) - passed
+        back = min(left.get(budget_id, amount), spent - passed)
+        left[budget_id] = left.get(budget_id, amount) - back
+        if back:
+            book.count_budget(budget_id, period_at, -back)
 
 
 def lots_of(charge: PastCharge) -> list[tuple]:
@@ -322,21 +340,28 @@ class SetFrozen(Operation):
     def apply(self, book: Book) -> FreezeResult:
         """Set or clear the moment since when the wallet is frozen; setting it twice changes nothing."""
         wallet = book.wallet(self.customer_id, self.unit)
+        before = wallet.frozen_at
+        moved: tuple[tuple[int, int], ...] = ()
         transaction = self.begin(book, "freeze" if self.frozen else "thaw")
         transaction.unit = self.unit
         if self.frozen and wallet.frozen_at is None:
             wallet.frozen_at = transaction.at
         elif not self.frozen and wallet.frozen_at is not None:
-            self._thaw(book, wallet)
+            moved = self._thaw(book, wallet)
         book.touched[wallet.id] = wallet
-        return FreezeResult(transaction.id, self.customer_id, self.unit, wallet.frozen_at, transaction.at)
+        return FreezeResult(
+            transaction.id, self.customer_id, self.unit, wallet.frozen_at, transaction.at, before, moved
+        )
 
-    def _thaw(self, book: Book, wallet: Wallet) -> None:
+    def _thaw(self, book: Book, wallet: Wallet) -> tuple[tuple[int, int], ...]:
         since = wallet.frozen_at or book.now
+        moved: list[tuple[int, int]] = []
         for lot in wallet.lots:
             if lot.expires_at is not None and lot.expires_at > since and not lot.voided:
                 lot.expires_at += max(book.now - since, 0)
                 book.moved_expiry[lot.id] = lot
+                moved.append((lot.id, lot.expires_at))
                 wallet.due_by(lot.expires_at)
         wallet.frozen_at = None
         wallet.lots.sort(key=lambda lot: lot.burn_key())
+        return tuple(moved)

@@ -172,7 +172,8 @@ class Wallet:
         """What a charge may draw at ``now``: lapsed lots do not count, held amounts neither."""
         total = 0
         for lot in self.lots:
-            if not lot.lapsed(now):
+            expires_at = lot.expires_at
+            if (expires_at is None or expires_at > now) and not lot.voided and lot.kind == LOT:
                 total += lot.credits - lot.debits - lot.held
         return total
 
@@ -304,6 +305,7 @@ class GrantTerms:
         "clawed_back",
         "cost_micros",
         "created_at",
+        "first_expires_at",
         "lot",
         "reason",
         "reference",
@@ -316,6 +318,7 @@ class GrantTerms:
         self.amount = amount
         self.created_at = created_at
         self.transaction_id = transaction_id
+        self.first_expires_at = lot.expires_at
         self.booked_at: int | None = None
         self.voided_at: int | None = None
         self.clawed_back = 0
@@ -408,6 +411,7 @@ class Book:
         self.hourly: dict[tuple[int, str, int], int] = {}
         self.hourly_deltas: dict[tuple[int, str, int], int] = {}
         self.budgets: dict[tuple[str, int, str], list[Budget]] = {}
+        self.budgets_by_id: dict[int, Budget] = {}
         self.budget_deltas: dict[tuple[int, int], int] = {}
         self.holds: dict[int, Hold] = {}
         self.placed: list[Hold] = []
@@ -539,10 +543,18 @@ class Book:
         self.hourly_deltas[key] = self.hourly_deltas.get(key, 0) + count
         return used
 
+    def add_budget(self, where: tuple[str, int, str], budget: Budget) -> None:
+        """A budget read from the store; ``where`` is its level, the customer's or key's id, and the agent's name."""
+        self.budgets.setdefault(where, []).append(budget)
+        self.budgets_by_id[budget.id] = budget
+
     def count_budget(self, budget_id: int, period_at: int, amount: int) -> None:
-        """Add to (or, negative, take from) what a budget's period has spent."""
+        """Add to (or, negative, take from) what a budget's period has spent; later operations of the batch see it."""
         key = (budget_id, period_at)
         self.budget_deltas[key] = self.budget_deltas.get(key, 0) + amount
+        budget = self.budgets_by_id.get(budget_id)
+        if budget is not None and budget.period_at == period_at:
+            budget.spent += amount
 
     def place_hold(self, hold: Hold) -> None:
         """A new hold; a later operation of the same batch may resolve it."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from tallystick.core.book import NEVER, Book, Membership, Wallet
 from tallystick.core.catalog import Economy, Plan
@@ -13,9 +13,14 @@ from tallystick.core.times import add
 from tallystick.core.words import COVER, UNLIMITED
 
 
-@dataclass(frozen=True, slots=True)
-class PlanResult:
-    """A plan as it stands after a change; ``granted`` is what the change granted at once, per unit."""
+CoverChange = tuple[str, int | None, int | None]  # unit, the lot that covered its charges, the lot that does now
+
+
+class PlanResult(NamedTuple):
+    """A plan as it stands after a change; ``granted`` is what the change granted at once, per unit.
+
+    ``covers`` names each unit whose standing lot changed, with the lots before and after: see ``Book.cover``.
+    """
 
     id: int
     customer_id: int
@@ -24,6 +29,7 @@ class PlanResult:
     period_end: int
     granted: tuple[tuple[str, int], ...]
     created_at: int
+    covers: tuple[CoverChange, ...] = ()
 
 
 def open_wallet(book: Book, customer_id: int, unit: str) -> Wallet:
@@ -88,6 +94,7 @@ class ChangePlan(Operation):
             return join_plan(book, self.customer_id, self.plan, self.catalog.priority)
         previous = self.catalog.plans.get(membership.plan)
         roll_forward(membership, previous, book.now)
+        covers = covers_of(book, self.customer_id)
         transaction = self.begin(book)
         transaction.description = f"{membership.plan} → {self.plan.name}"
         old_name = membership.plan
@@ -107,6 +114,7 @@ class ChangePlan(Operation):
             membership.period_end,
             granted,
             transaction.at,
+            cover_changes(covers, covers_of(book, self.customer_id)),
         )
 
 
@@ -124,8 +132,20 @@ def join_plan(book: Book, customer_id: int, plan: Plan, priority: Callable[[str]
     )
     book.memberships[customer_id] = membership
     transaction_id = book.transactions[-1].id
+    covers = covers_of(book, customer_id)
     granted = enter_plan(book, membership, plan, priority, at_once=plan.starts == "now")
-    return PlanResult(transaction_id, customer_id, plan.name, None, end, granted, book.now)
+    changes = cover_changes(covers, covers_of(book, customer_id))
+    return PlanResult(transaction_id, customer_id, plan.name, None, end, granted, book.now, changes)
+
+
+def covers_of(book: Book, customer_id: int) -> dict[str, int | None]:
+    """The standing lot of each unit that an unlimited plan covers; None for the others."""
+    return {unit: wallet.cover_id for (owner, unit), wallet in book.wallets.items() if owner == customer_id}
+
+
+def cover_changes(before: dict[str, int | None], after: dict[str, int | None]) -> tuple[CoverChange, ...]:
+    """What a change of plan did to the standing lots."""
+    return tuple((unit, before[unit], lot_id) for unit, lot_id in after.items() if before[unit] != lot_id)
 
 
 def enter_plan(

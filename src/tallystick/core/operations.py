@@ -5,8 +5,9 @@ that the caller gets and that a repeat gets again. Refusals are checked in a fix
 budgets from the narrowest to the widest, credits.
 """
 
-from dataclasses import dataclass, field
-from typing import ClassVar
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
 
 from tallystick.core import errors
 from tallystick.core.book import Book, Hold, Spend, Transaction, Wallet
@@ -15,10 +16,10 @@ from tallystick.core.limits import Budget, check_hourly, hour_of
 from tallystick.core.words import REVENUE
 
 Draw = tuple[int, str, int]  # grant id, unit, amount in micro-units
+Count = tuple[str, int]  # meter, calls that its hourly limit counted
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(NamedTuple):
     """One meter's price in one unit, within a charge or a hold."""
 
     meter: str
@@ -27,8 +28,7 @@ class Part:
     amount: int
 
 
-@dataclass(frozen=True, slots=True)
-class Limit:
+class Limit(NamedTuple):
     """What the hourly limit of a meter allows after this call."""
 
     limit: int
@@ -36,8 +36,7 @@ class Limit:
     reset_at: int
 
 
-@dataclass(frozen=True, slots=True)
-class ChargeResult:
+class ChargeResult(NamedTuple):
     """A charge as it was made. Amounts and quantities in micro-units, times in microseconds."""
 
     id: int
@@ -54,10 +53,10 @@ class ChargeResult:
     economy: str | None
     created_at: int
     spends: tuple[Spend, ...] = ()
+    counts: tuple[Count, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class HoldResult:
+class HoldResult(NamedTuple):
     """A hold as it was made."""
 
     id: int
@@ -75,10 +74,10 @@ class HoldResult:
     economy: str | None
     created_at: int
     spends: tuple[Spend, ...] = ()
+    counts: tuple[Count, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class ResolveResult:
+class ResolveResult(NamedTuple):
     """What became of a hold: how much was captured and how much went back."""
 
     id: int
@@ -94,6 +93,7 @@ class ResolveResult:
     draws: tuple[Draw, ...]
     economy: str | None
     created_at: int
+    spends: tuple[Spend, ...] = ()
 
 
 @dataclass(slots=True, kw_only=True)
@@ -139,24 +139,26 @@ class PricedOperation(Operation):
     parts: tuple[Part, ...]
     meter: str | None = None
     quantity: int = 0
-    budgets: list[Budget] = field(default_factory=list)
+    budgets: Sequence[Budget] = ()
 
     def wallets_of(self, book: Book) -> list[tuple[Wallet, int]]:
         """Each unit's wallet with the sum of this operation's parts in it, after all checks."""
-        totals: dict[str, int] = {}
-        for part in self.parts:
+        parts = self.parts
+        totals = {parts[0].unit: parts[0].amount}
+        for part in parts[1:]:
             totals[part.unit] = totals.get(part.unit, 0) + part.amount
         wallets = [(book.wallet(self.customer_id, unit), amount) for unit, amount in totals.items()]
         for wallet, _ in wallets:
             if wallet.frozen_at is not None:
                 raise errors.WalletFrozen(wallet.unit)
-        self.check_hourly(book)
-        budgets = book_budgets(book, self) if (self.key_has_budget or wallets[0][0].has_budgets) else []
-        self.budgets = budgets
-        for budget in budgets:
-            amount = totals.get(budget.unit, 0)
-            if amount:
-                budget.check(amount)
+        if self.hourly:
+            self.check_hourly(book)
+        if book.budgets:
+            self.budgets = book_budgets(book, self)
+            for budget in self.budgets:
+                amount = totals.get(budget.unit, 0)
+                if amount:
+                    budget.check(amount)
         for wallet, amount in wallets:
             if wallet.cover_id is None:
                 require(book, wallet, amount)
@@ -169,6 +171,10 @@ class PricedOperation(Operation):
             used = book.hourly.get((self.customer_id, meter, window_at), 0)
             check_hourly(meter=meter, limit=limit, used=used, count=count, window_at=window_at, now=book.now)
 
+    def counts(self) -> tuple[Count, ...]:
+        """How many calls of each limited meter this operation counts."""
+        return tuple((meter, count) for meter, _, count in self.hourly)
+
     def count(self, book: Book, totals: list[tuple[Wallet, int]]) -> tuple[Limit | None, tuple[Spend, ...]]:
         """Note this call in its hourly limits and budgets; gives the first limit's state and what each budget spent."""
         state: Limit | None = None
@@ -177,16 +183,7 @@ class PricedOperation(Operation):
             used = book.count_hourly(self.customer_id, meter, window_at, count)
             if state is None:
                 state = Limit(limit, limit - used, window_at + 3_600_000_000)
-        spends: list[Spend] = []
-        if self.budgets:
-            amounts = {wallet.unit: amount for wallet, amount in totals}
-            for budget in self.budgets:
-                amount = amounts.get(budget.unit, 0)
-                if amount:
-                    budget.spent += amount
-                    book.count_budget(budget.id, budget.period_at, amount)
-                    spends.append((budget.id, budget.unit, budget.period_at, amount))
-        return state, tuple(spends)
+        return state, count_spends(book, self.budgets, {wallet.unit: amount for wallet, amount in totals})
 
 
 def book_budgets(book: Book, operation: Operation) -> list[Budget]:
@@ -198,6 +195,17 @@ def book_budgets(book: Book, operation: Operation) -> list[Budget]:
         found += book.budgets.get(("agent", operation.customer_id, operation.agent), ())
     found += book.budgets.get(("customer", operation.customer_id, ""), ())
     return found
+
+
+def count_spends(book: Book, budgets: Sequence[Budget], amounts: dict[str, int]) -> tuple[Spend, ...]:
+    """Count what is spent, per unit in micro-units, in each budget of that unit; gives what each one counted."""
+    spends = []
+    for budget in budgets:
+        amount = amounts.get(budget.unit, 0)
+        if amount:
+            book.count_budget(budget.id, budget.period_at, amount)
+            spends.append((budget.id, budget.unit, budget.period_at, amount))
+    return tuple(spends)
 
 
 def require(book: Book, wallet: Wallet, amount: int) -> None:
@@ -242,7 +250,7 @@ class Charge(PricedOperation):
                     for lot, take in book.spend(transaction, wallet, amount, revenue):
                         draws.append((lot.id, part.unit, take))
             book.entry(transaction, wallet, "usage", -amount, category=part.category, meter=part.meter)
-        limit, spends = self.count(book, totals)
+        limit, spends = self.count(book, totals) if self.hourly or self.budgets else (None, ())
         wallet, amount = totals[0]
         transaction.amount = amount
         return ChargeResult(
@@ -252,7 +260,7 @@ class Charge(PricedOperation):
             self.quantity,
             wallet.unit,
             amount,
-            tuple((each.unit, total) for each, total in totals),
+            tuple([(each.unit, total) for each, total in totals]),
             wallet.balance,
             wallet.available(book.now),
             tuple(draws),
@@ -260,6 +268,7 @@ class Charge(PricedOperation):
             self.economy,
             transaction.at,
             spends,
+            self.counts() if self.hourly else (),
         )
 
 
@@ -325,6 +334,7 @@ class PlaceHold(PricedOperation):
             self.economy,
             transaction.at,
             spends,
+            self.counts() if self.hourly else (),
         )
 
 
@@ -355,13 +365,15 @@ class Resolve(Operation):
         else:
             wanted = dict(self.amounts)
             status = "captured"
-        self._check_extra(book, hold, wanted)
+        extra = self._check_extra(book, hold, wanted)
         transaction = self.begin(book, "capture" if status == "captured" else "release")
         transaction.subject_id = hold.id
         transaction.meter, transaction.category = hold.meter, hold.category
         transaction.quantity = hold.quantity if self.quantity is None else self.quantity
         transaction.economy = hold.economy
         draws = resolve_hold(book, transaction, hold, wanted, status)
+        kept = [(number, each, at, min(amount, wanted.get(each, 0))) for number, each, at, amount in hold.spends]
+        spends = (*kept, *count_spends(book, book_budgets(book, self), extra))
         unit = hold.amounts[0][0]
         wallet = book.wallet(self.customer_id, unit)
         captured = wanted.get(unit, 0)
@@ -380,11 +392,16 @@ class Resolve(Operation):
             tuple(draws),
             hold.economy,
             transaction.at,
+            tuple(spend for spend in spends if spend[3]),
         )
 
-    def _check_extra(self, book: Book, hold: Hold, wanted: dict[str, int]) -> None:
-        """What is captured beyond the hold must be there, or nothing is captured."""
+    def _check_extra(self, book: Book, hold: Hold, wanted: dict[str, int]) -> dict[str, int]:
+        """What is captured beyond the hold must be there, or nothing is captured; gives it per unit.
+
+        It is spent like a charge made now: in the budgets of now and in their current periods, not in those of the hold.
+        """
         held = dict(hold.amounts)
+        beyond: dict[str, int] = {}
         for unit, amount in wanted.items():
             extra = amount - held.get(unit, 0)
             if extra <= 0:
@@ -397,6 +414,8 @@ class Resolve(Operation):
                     budget.check(extra)
             if wallet.cover_id is None:
                 require(book, wallet, extra)
+            beyond[unit] = extra
+        return beyond
 
 
 def resolve_hold(
@@ -424,7 +443,7 @@ def resolve_hold(
             book.entry(transaction, wallet, "usage", -captured, category=hold.category, meter=hold.meter)
         book.touched[wallet.id] = wallet
         for budget_id, spent_unit, period_at, _ in hold.spends:
-            if spent_unit == unit and captured != held_amount:
+            if spent_unit == unit and captured < held_amount:
                 book.count_budget(budget_id, period_at, captured - held_amount)
     for lot, _ in hold.legs:
         book.lapse(transaction, book.wallet(lot.customer_id, lot.unit), lot)

@@ -79,6 +79,8 @@ def _graduated_lines(tiers: tuple[Tier, ...], quantity_micros: int) -> tuple[Rat
     lines = []
     exact = total = below = 0
     for index, tier in enumerate(tiers):
+        if below == quantity_micros:
+            break
         upper = quantity_micros if tier.up_to_micros is None else min(quantity_micros, tier.up_to_micros)
         exact += (upper - below) * tier.per_unit_picos + tier.flat_micros * PICOS
         rounded = -(-exact // PICOS)
@@ -88,6 +90,4 @@ def _graduated_lines(tiers: tuple[Tier, ...], quantity_micros: int) -> tuple[Rat
             )
         )
         total, below = rounded, upper
-        if below == quantity_micros:
-            break
     return tuple(lines)

@@ -135,7 +135,7 @@ class Table:
     def amounts(self, key: str, *, positive: bool = True, length: int | None = None) -> tuple[int, ...]:
         """Read an array of rising amounts as micro-units, of a given length if one is asked for."""
         expected = "an array of " + (f"{length} " if length else "") + "numbers, smallest first"
-        value = self._value(key, _REQUIRED, expected)
+        value = self.data.get(key) if self.has(key) else None
         items = value if isinstance(value, list) else []
         scaled = [scaled_int(item, decimals=6, maximum=MAX_AMOUNT_MICROS) for item in items]
         micros = tuple(item for item in scaled if isinstance(item, int))
@@ -147,8 +147,7 @@ class Table:
             and micros[0] >= positive
         ):
             return micros
-        if key in self.data:
-            self.note(key, expected)
+        self.note(key, expected)
         return (0,) * (length or 0)
 
     def duration(self, key: str, default: Duration | None = None) -> Duration | None:
@@ -259,13 +258,14 @@ def _shown(value: object) -> str:
     """Show a value as it might stand in the file, shortened."""
     if value is _REQUIRED:
         return "nothing"
-    if isinstance(value, dict):
-        return "a table"
-    if isinstance(value, list):
-        return "an array"
-    if isinstance(value, bool):
-        return str(value).lower()
+    if isinstance(value, dict | list):
+        return "a table" if isinstance(value, dict) else "an array"
     if isinstance(value, int) and value.bit_length() > _SHOWN_BITS:
         return "a very large number"
-    text = f'"{value}"' if isinstance(value, str) else str(value)
+    if isinstance(value, Decimal) and abs(value.adjusted()) < _SHOWN_CHARACTERS:
+        return f"{value:f}"
+    if isinstance(value, str):
+        text = f'"{value}"'
+    else:
+        text = str(value).lower() if isinstance(value, bool) else str(value)
     return text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "…"

@@ -27,12 +27,13 @@ MAX_BATCH: Final = 256
 class Ticket:
     """One caller's place in the queue."""
 
-    __slots__ = ("_done", "_future", "_loop", "failure", "operation", "outcome")
+    __slots__ = ("_done", "_future", "_loop", "failure", "next", "operation", "outcome")
 
     def __init__(self, operation: Operation) -> None:
         self.operation = operation
         self.outcome: Outcome | None = None
         self.failure: Exception | None = None
+        self.next: Ticket | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._future: asyncio.Future[None] | None = None
         self._done = threading.Lock()
@@ -47,6 +48,8 @@ class Ticket:
     def wait(self) -> Outcome:
         """Block until the batch has committed."""
         self._done.acquire()
+        if self.next is not None:
+            self.next.finish()
         return self.result()
 
     def result(self) -> Outcome:
@@ -199,12 +202,18 @@ class GroupCommit:
 
     def _wake(self, batch: list[Ticket]) -> None:
         waiting: dict[asyncio.AbstractEventLoop, list[Ticket]] = {}
-        for ticket in batch:
+        first: Ticket | None = None
+        for ticket in reversed(batch):
             if ticket.loop is None:
-                ticket.finish()
+                ticket.next = first
+                first = ticket
             else:
                 waiting.setdefault(ticket.loop, []).append(ticket)
+        if first is not None:
+            # Each thread wakes the next: woken all at once, they would fight for the interpreter.
+            first.finish()
         for loop, tickets in waiting.items():
+            tickets.reverse()
             # A loop that has closed has nobody left to tell.
             with contextlib.suppress(RuntimeError):
                 loop.call_soon_threadsafe(_finish_all, tickets)

@@ -33,14 +33,18 @@ from tallystick.store import journal, memberships
 from tallystick.store.ledger import Outcome
 
 Number = Decimal | int | str
+Limits = tuple[tuple[str, int, int], ...]  # (meter, limit per hour, calls)
+Priced = tuple[Economy, Meter, int, tuple[Part, ...], Limits]
 
 MAX_BATCH: Final = 1000
 MAX_PARTS: Final = 20
+MAX_PRICES: Final = 10_000
+DEFAULT_QUANTITY: Final = 1
 DEFAULT_HOLD_SECONDS: Final = 3600
 MAX_HOLD_SECONDS: Final = 30 * 86_400
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Usage:
     """What is asked to be priced. ``also`` are further meters, charged in the same transaction or not at all."""
 
@@ -76,12 +80,15 @@ class Pricing:
         self._context = context
         self._customers = customers
         self.economies = economies
+        self._prices: dict[tuple[str, str, int], Priced] = {}
 
-    def price(self, usage: Usage) -> tuple[Economy, Meter, int, tuple[Part, ...], tuple[tuple[str, int, int], ...]]:
+    def price(self, usage: Usage) -> Priced:
         """The economy and meter, the quantity, the parts to pay, and the hourly limits that count this call."""
         economy = self._context.economy()
+        quantity = MICROS if usage.quantity is DEFAULT_QUANTITY else parse_quantity(usage.quantity)
+        if not usage.also:
+            return self._price_one(economy, usage.meter, quantity)
         meter = economy.meter(usage.meter)
-        quantity = MICROS if usage.quantity == 1 else parse_quantity(usage.quantity)
         parts = [
             Part(meter.name, meter.category, rated.unit, rated.amount_micros) for rated in rate(meter, quantity)
         ]
@@ -96,10 +103,26 @@ class Pricing:
                 limits.append((other.name, other.hourly_limit, 1))
         return economy, meter, quantity, tuple(parts), _merge_limits(limits)
 
+    def _price_one(self, economy: Economy, name: str, quantity: int) -> Priced:
+        """The price of one meter; the prices asked for most are remembered."""
+        asked = (economy.version, name, quantity)
+        priced = self._prices.get(asked)
+        if priced is None:
+            meter = economy.meter(name)
+            parts = tuple(
+                Part(meter.name, meter.category, rated.unit, rated.amount_micros) for rated in rate(meter, quantity)
+            )
+            limits = () if meter.hourly_limit is None else ((meter.name, meter.hourly_limit, 1),)
+            priced = (economy, meter, quantity, parts, limits)
+            if len(self._prices) >= MAX_PRICES:
+                self._prices.clear()
+            self._prices[asked] = priced
+        return priced
+
     def charge(self, caller: Caller, usage: Usage, key: str | None) -> Charge:
         """The operation that charges a usage."""
-        content = _content(usage)
         economy, meter, quantity, parts, hourly = self.price(usage)
+        content = _content(usage, quantity)
         return Charge(
             customer_id=self._customers.resolve(caller, usage.customer),
             caller=caller.name,
@@ -134,7 +157,7 @@ class Pricing:
             hourly=hourly,
             maker=caller.scope,
             expires_at=self._expires_at(expires_in),
-            **idempotency_fields(caller, key, "hold", (*_content(usage), expires_in)),
+            **idempotency_fields(caller, key, "hold", (*_content(usage, quantity), expires_in)),
         )
 
     def hold_amount(  # noqa: PLR0913 - each is a field of the request
@@ -210,24 +233,14 @@ def _merge_limits(limits: list[tuple[str, int, int]]) -> tuple[tuple[str, int, i
     return tuple((meter, limit, count) for meter, (limit, count) in merged.items())
 
 
-def _content(usage: Usage) -> tuple[object, ...]:
-    return (
-        usage.customer,
-        usage.meter,
-        _plain(usage.quantity),
-        tuple((meter, _plain(quantity)) for meter, quantity in usage.also),
-        usage.agent,
-        usage.description,
-        usage.metadata,
-    )
+def _content(usage: Usage, quantity: int) -> tuple[object, ...]:
+    """What was asked, in a fixed order; numbers that are equal are the same request, however they were written."""
+    also = [(meter, parse_quantity(further)) for meter, further in usage.also] if usage.also else ()
+    return (usage.customer, usage.meter, quantity, also, usage.agent, usage.description, usage.metadata)
 
 
-def _plain(value: Number) -> str:
-    """Numbers that are equal are the same request, however they were written."""
-    if isinstance(value, Decimal) and value.is_finite() and -20 < value.adjusted() < 20:  # noqa: PLR2004
-        value = value.normalize()
-        return format(value, "f")
-    return str(value)[:100]
+def _micros(value: Number | None, *, allow_zero: bool = True) -> int | None:
+    return None if value is None else parse_amount(value, allow_zero=allow_zero)
 
 
 class Charges:
@@ -424,7 +437,7 @@ class Holds:
             raise errors.NotAllowed("a hold is captured or released by whoever made it, or by an admin")
         amounts, quantity = (None, None) if capture is None else self._captured(terms, *capture)
         kind = "release" if capture is None else "capture"
-        content = (hold_id, None if capture is None else [None if each is None else _plain(each) for each in capture])
+        content = (hold_id, None if capture is None else [_micros(each) for each in capture])
         return Resolve(
             customer_id=terms.customer_id,
             caller=caller.name,

@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Mapping
-from decimal import Decimal
 from typing import Any, Final
 
 import msgspec
@@ -75,7 +74,3 @@ def digest_of(kind: str, content: tuple[object, ...]) -> str:
     """A short digest of a request: two requests that ask the same have the same."""
     return hashlib.blake2b(_encode((kind, content)), digest_size=12).hexdigest()
 
-
-def as_number(value: Decimal | int | str) -> Decimal | int | str:
-    """An amount as the caller wrote it; numbers that are equal have one digest."""
-    return value.normalize() if isinstance(value, Decimal) and value.is_finite() else value

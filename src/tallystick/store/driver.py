@@ -8,10 +8,12 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from typing import Any, Final, NamedTuple, Protocol
 
 Row = tuple[Any, ...]
 
+_SIZES: Final = (64, 32, 16, 8, 4, 2, 1)
 _IDS: Final = re.compile(r"\{(ids|names):([a-z_.]+)\}")
 
 
@@ -78,13 +80,14 @@ class SqliteDriver:
 
     def insert(self, raw: Any, what: Insert, rows: Sequence[Row]) -> None:  # noqa: ANN401
         """Insert all rows."""
-        text = self._texts.get(what)
-        if text is None:
-            names = ", ".join(name for name, _ in what.columns)
-            values = ", ".join("?" * len(what.columns))
-            text = f"INSERT INTO {what.table} ({names}) VALUES ({values}) {what.suffix}"  # noqa: S608 - own names
-            self._texts[what] = text
-        raw.executemany(text, rows)
+        for chunk in _chunks(rows):
+            text = self._texts.get((what, len(chunk)))
+            if text is None:
+                names = ", ".join(name for name, _ in what.columns)
+                values = _values(len(what.columns), len(chunk))
+                text = f"INSERT INTO {what.table} ({names}) VALUES {values} {what.suffix}"  # noqa: S608 - own names
+                self._texts[what, len(chunk)] = text
+            raw.execute(text, list(chain.from_iterable(chunk)))
 
     def change(self, raw: Any, what: Change, rows: Sequence[Row]) -> None:  # noqa: ANN401
         """Update all rows; a row is the sets, the adds, then the key."""
@@ -186,6 +189,19 @@ class PostgresDriver:
         """Whether a unique or check rule refused the rows, or a number grew out of its range."""
         state = getattr(error, "sqlstate", None) or ""
         return state.startswith("23") or state == "22003"
+
+
+def _chunks(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
+    """Rows in groups of 64, then of ever smaller powers of two: few statements, each prepared once."""
+    start, count = 0, len(rows)
+    for size in _SIZES:
+        while count - start >= size:
+            yield rows[start : start + size]
+            start += size
+
+
+def _values(columns: int, rows: int) -> str:
+    return ", ".join([f"({', '.join('?' * columns)})"] * rows)
 
 
 def _any(match: re.Match[str]) -> str:

@@ -4,19 +4,23 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
 from tallystick.store.schema import economies
+from tallystick.store.seals import seal_of
 
 
 def add(connection: Connection, *, version: str, name: str, text: str, loaded_at: int) -> None:
     """Store a version; one that is stored stays as it is."""
     if get(connection, version) is None:
-        connection.execute(economies.insert().values(version=version, name=name, text=text, loaded_at=loaded_at))
+        seal = seal_of((version, name, text, loaded_at))
+        connection.execute(
+            economies.insert().values(version=version, name=name, text=text, loaded_at=loaded_at, seal=seal)
+        )
 
 
-def get(connection: Connection, version: str) -> Row[tuple[str, str, str, int]] | None:
+def get(connection: Connection, version: str) -> Row[tuple[str, str, str, int, str]] | None:
     """A version with its name, text and the moment it was first loaded."""
     return connection.execute(sa.select(economies).where(economies.c.version == version)).first()
 
 
-def all_versions(connection: Connection) -> list[Row[tuple[str, str, str, int]]]:
+def all_versions(connection: Connection) -> list[Row[tuple[str, str, str, int, str]]]:
     """Every version, oldest first."""
     return list(connection.execute(sa.select(economies).order_by(economies.c.loaded_at, economies.c.version)))

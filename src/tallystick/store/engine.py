@@ -21,7 +21,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError, TimeoutError  # noq
 
 from tallystick.core.errors import ConfigurationError, ServiceUnavailable
 from tallystick.store import migrations
-from tallystick.store.driver import Driver, PostgresDriver, SqliteDriver
+from tallystick.store.driver import Driver, PostgresDriver, Row, SqliteDriver
 
 T = TypeVar("T")
 
@@ -130,6 +130,15 @@ class Database:
                 yield connection
                 transaction.rollback()
 
+    def first(self, text: str, parameters: Row) -> Row | None:
+        """The first row of one statement with ``?`` for each value: what every request asks, in the fewest round trips."""
+        if self.is_sqlite:
+            with self.read() as connection:
+                return _first(raw_connection(connection), self.driver.sql(text), parameters)
+        alone = self.engine.execution_options(isolation_level="AUTOCOMMIT")  # One statement sees one moment by itself.
+        with unavailable_when_away(), alone.connect() as connection:
+            return _first(raw_connection(connection), self.driver.sql(text), parameters)
+
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """A transaction that commits at the end of the block, or changes nothing when the block raises."""
@@ -186,6 +195,11 @@ class Database:
 def raw_connection(connection: Connection) -> Any:  # noqa: ANN401 - sqlite3's or psycopg's
     """The driver's own connection, for bulk statements."""
     return connection.connection.driver_connection
+
+
+def _first(raw: Any, text: str, parameters: Row) -> Row | None:  # noqa: ANN401 - sqlite3's or psycopg's
+    row: Row | None = raw.execute(text, parameters).fetchone()
+    return row
 
 
 def _begin_sqlite(connection: Connection) -> None:

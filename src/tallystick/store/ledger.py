@@ -8,6 +8,7 @@ are locked first, by their wallets, in sorted order; whatever else is read belon
 import base64
 import hashlib
 import json
+import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -27,6 +28,7 @@ from tallystick.core.operations import ChargeResult, HoldResult, Limit, Operatio
 from tallystick.core.words import DEBT, SYSTEM, SYSTEM_ACCOUNTS
 from tallystick.store.driver import Change, Driver, Insert, Row
 from tallystick.store.engine import raw_connection
+from tallystick.store.seals import seal_of
 
 RESULTS: Final[dict[str, type]] = {
     "charge": ChargeResult,
@@ -187,6 +189,7 @@ _INSERT_GRANTS: Final = Insert(
         ("cost_micros", _B),
         ("created_at", _B),
         ("effective_at", _B),
+        ("first_expires_at", _B),
         ("booked_at", _B),
     ),
 )
@@ -234,6 +237,7 @@ _SET_WALLETS: Final = Change(
     ),
 )
 _SET_WALLET_STATE: Final = Change("wallets", "id", sets=(("cover_id", _B), ("frozen_at", _B), ("next_due_at", _B)))
+_SET_HAS_BUDGETS: Final = Change("wallets", "customer_id", sets=(("has_budgets", "boolean"),))
 _UPSERT_MEMBERSHIPS: Final = Insert(
     "memberships",
     (
@@ -244,10 +248,11 @@ _UPSERT_MEMBERSHIPS: Final = Insert(
         ("period_start", _B),
         ("period_end", _B),
         ("granted", _T),
+        ("seal", _T),
     ),
     "ON CONFLICT (customer_id) DO UPDATE SET plan = excluded.plan, since = excluded.since, "
     "anchor_at = excluded.anchor_at, period_start = excluded.period_start, period_end = excluded.period_end, "
-    "granted = excluded.granted",
+    "granted = excluded.granted, seal = excluded.seal",
 )
 _COUNT_HOURLY: Final = Insert(
     "hourly_counters",
@@ -295,16 +300,24 @@ class KeptWallets:
     """Wallets as the last batches left them, for as long as nobody else has written to the database.
 
     ``version`` is what the driver says of the database: it changes with every commit of another connection, and is None
-    where that cannot be known (then nothing is kept). What a batch takes is only put back after its commit.
+    where that cannot be known (then nothing is kept). What a batch takes is only put back after its commit, and not when
+    another transaction of this process came in between: that one may have changed the same wallets.
     """
 
     def __init__(self, *, most: int = 20_000) -> None:
         self._most = most
         self._version: int | None = None
         self._wallets: dict[int, list[Wallet]] = {}
+        self._latest: Book | None = None
+        self._guard = threading.Lock()
 
     def take(self, book: Book, customers: Sequence[int], version: int | None) -> list[int]:
         """Move what is kept of these customers into the book; gives the customers that must be read."""
+        with self._guard:
+            self._latest = book
+            return self._take(book, customers, version)
+
+    def _take(self, book: Book, customers: Sequence[int], version: int | None) -> list[int]:
         if version is None or version != self._version:
             self._wallets.clear()
             self._version = version
@@ -324,8 +337,18 @@ class KeptWallets:
 
     def put(self, book: Book) -> None:
         """Keep the book's wallets; the longest unused make room."""
-        if self._version is None:
-            return
+        with self._guard:
+            if self._version is not None and self._latest is book:
+                self._put(book)
+            self._latest = None
+
+    def drop(self, customer_id: int) -> None:
+        """Have the customer's wallets read anew, also where a batch is about to put them back."""
+        with self._guard:
+            self._wallets.pop(customer_id, None)
+            self._latest = None
+
+    def _put(self, book: Book) -> None:
         kept = self._wallets
         for (customer_id, _), wallet in book.wallets.items():
             wallet.settle_lots()
@@ -349,6 +372,7 @@ class Ledger:
     def open_units(self, connection: Connection, units: Iterable[str]) -> None:
         """Make sure that every unit has its system accounts; several processes may do so at once."""
         raw, driver = raw_connection(connection), self._driver
+        self._kept = KeptWallets()
         rows = [
             (self._new_id(), SYSTEM, unit, code, None, None, None, None, None, None)
             for unit in units
@@ -418,6 +442,13 @@ class Ledger:
         self._flush(raw, book)
         return book.settled
 
+    def mark_budgets(self, connection: Connection, customer_id: int) -> None:
+        """Have every charge of this customer look for budgets, and lock its wallets until the end of the transaction."""
+        raw, driver = raw_connection(connection), self._driver
+        driver.fetch(raw, [(_WALLETS + driver.for_update, (driver.numbers([customer_id]),))])
+        driver.change(raw, _SET_HAS_BUDGETS, [(True, customer_id)])
+        self._kept.drop(customer_id)
+
     def _apply(self, book: Book, operation: Operation, repeats: dict[str, Row]) -> Outcome:
         key = operation.idempotency
         if key is not None and key in repeats:
@@ -432,9 +463,9 @@ class Ledger:
             result = operation.apply(book)
         except errors.Refusal as refusal:
             return Outcome(refusal=refusal)
+        transaction = book.transactions[before]
+        transaction.result = _encode(result).decode()  # also without a key: the audit derives state from it
         if key is not None:
-            transaction = book.transactions[before]
-            transaction.result = _encode(result).decode()
             repeats[key] = (key, transaction.kind, operation.request_digest, result)
         return Outcome(result=result)
 
@@ -552,7 +583,7 @@ class Ledger:
         )
         for number, customer_id, unit, meter, category, kind, result in found:
             charge = PastCharge(id=number, customer_id=customer_id, unit=unit, meter=meter, category=category)
-            if kind == "charge" and result is not None:
+            if result is not None:
                 charge.spends = decode_result(kind, result).spends
             book.charges[number] = charge
         self._load_lots(raw, book, [lot_id for _, lot_id, _ in legs] + [lot_id for _, lot_id, _ in refunds])
@@ -635,7 +666,7 @@ class Ledger:
                 spent=counters.get((number, periods[per]), 0),
             )
             where = ("key", key_id, "") if level == "key" else (level, customer_id, agent or "")
-            book.budgets.setdefault(where, []).append(budget)
+            book.add_budget(where, budget)
 
     # --- writing ---------------------------------------------------------------------------------------------------
 
@@ -713,6 +744,7 @@ class Ledger:
                     terms.cost_micros,
                     terms.created_at,
                     lot.effective_at,
+                    terms.first_expires_at,
                     terms.booked_at,
                 )
             )
@@ -772,7 +804,7 @@ class Ledger:
                 + (json.dumps(each.granted),)
                 for each in book.changed_memberships.values()
             ]
-            driver.insert(raw, _UPSERT_MEMBERSHIPS, rows)
+            driver.insert(raw, _UPSERT_MEMBERSHIPS, [(*row, seal_of(row)) for row in rows])
 
     def _update_accounts(self, raw: Any, book: Book) -> None:  # noqa: ANN401
         """Fold: one update per account, however many operations moved it. System accounts come last, in sorted order."""
@@ -805,11 +837,6 @@ def subject_text(level: str, subject: Any) -> str:  # noqa: ANN401 - an id or an
     return to_text(prefixes[level], subject) if level in prefixes else str(subject)
 
 
-def seal_of(row: Row, transfers: Sequence[Row], entries: Sequence[Row]) -> str:
-    """A digest over a transaction with all its lines; ``tally audit`` finds by it what was edited afterwards."""
-    return hashlib.blake2b(_encode((row, transfers, entries)), digest_size=12).hexdigest()
-
-
 def _transaction_rows(book: Book) -> list[Row]:
     transfers: dict[int, list[Row]] = {}
     for transfer in book.transfers:
@@ -817,10 +844,15 @@ def _transaction_rows(book: Book) -> list[Row]:
     entries: dict[int, list[Row]] = {}
     for entry in book.entries:
         entries.setdefault(entry[0], []).append(entry)
+    made = {hold.id: [_sealed_hold(hold)] for hold in book.placed}
+    for terms in book.new_grants:
+        made.setdefault(terms.transaction_id, []).append(_sealed_grant(terms, book))
     rows = []
     for each in book.transactions:
         row = _transaction_row(each)
-        rows.append((*row, seal_of(row, transfers.get(each.id, []), entries.get(each.id, []))))
+        number = each.id
+        content = (row, transfers.get(number, ()), entries.get(number, ()), made.get(number, ()))
+        rows.append((*row, seal_of(content)))
     return rows
 
 
@@ -845,6 +877,44 @@ def _transaction_row(each: Transaction) -> Row:
         each.description,
         each.metadata,
         each.result,
+    )
+
+
+def _sealed_grant(terms: GrantTerms, book: Book) -> Row:
+    """What never changes of a grant, its account's terms included; ``store.audit.journal`` reads the same back."""
+    lot = terms.lot
+    return (
+        lot.id,
+        lot.customer_id,
+        book.wallet(lot.customer_id, lot.unit).id,
+        lot.unit,
+        lot.kind,
+        lot.category,
+        lot.origin,
+        lot.priority,
+        terms.amount,
+        terms.reason,
+        terms.reference,
+        terms.cost_micros,
+        terms.created_at,
+        lot.effective_at,
+        terms.first_expires_at,
+    )
+
+
+def _sealed_hold(hold: Hold) -> Row:
+    """What never changes of a hold; ``store.audit.journal`` reads the same back."""
+    return (
+        hold.id,
+        hold.customer_id,
+        hold.maker,
+        hold.expires_at,
+        hold.meter,
+        hold.category,
+        hold.quantity,
+        hold.economy,
+        hold.amounts,
+        hold.spends,
     )
 
 

@@ -54,6 +54,7 @@ economies = Table(
     Column("name", Text, nullable=False),
     Column("text", Text, nullable=False),
     Column("loaded_at", BigInteger, nullable=False),
+    Column("seal", Text, nullable=False),
 )
 
 customers = Table(
@@ -190,11 +191,13 @@ grants = Table(
     Column("cost_micros", BigInteger),
     Column("created_at", BigInteger, nullable=False),
     Column("effective_at", BigInteger, nullable=False),
+    Column("first_expires_at", BigInteger),  # as it was granted; a thaw moves the account's own
     Column("booked_at", BigInteger),
     Column("voided_at", BigInteger),
     _number("clawed_back"),
 )
 Index("ix_grants_customer", grants.c.customer_id, grants.c.id)
+Index("ix_grants_transaction", grants.c.transaction_id)
 Index(
     "ix_grants_scheduled",
     grants.c.customer_id,
@@ -309,6 +312,7 @@ memberships = Table(
     Column("period_start", BigInteger, nullable=False),
     Column("period_end", BigInteger, nullable=False),
     Column("granted", Text, nullable=False),
+    Column("seal", Text, nullable=False),
 )
 
 budgets = Table(

@@ -1,0 +1,205 @@
+"""How many durable charges a second the services do: `tally bench`.
+
+Every client waits for its own charge to be committed before it makes the next. Clients are threads that call
+``charges.create``, or coroutines that await ``charges.create_async`` as the REST door does. The price, an hourly limit and
+the idempotency key are real; nothing is switched off, and SQLite commits with ``synchronous=FULL``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import mean, median
+from typing import Final
+
+from tallystick.bootstrap import Tally
+from tallystick.core.errors import ConfigurationError
+from tallystick.core.ids import to_text
+from tallystick.services.context import Caller
+from tallystick.services.pricing import Usage
+
+ECONOMY: Final = """
+[economy]
+title = "Bench"
+primary_unit = "credits"
+default_plan = "free"
+
+[units.credits]
+description = "Credits of the benchmark"
+
+[plans.free]
+title = "Free"
+price_usd = 0
+
+[[sign_up]]
+unit = "credits"
+amount = 500000000
+category = "initial_grant"
+description = "First lot"
+
+[[sign_up]]
+unit = "credits"
+amount = 500000000
+category = "bonus"
+description = "Second lot"
+
+[meters.lookup]
+category = "api"
+description = "One look-up"
+price = 0.25
+"""
+
+CALLER: Final = Caller(role="service", scope="service:bench", name="service:bench")
+
+
+@dataclass(slots=True)
+class Measured:
+    """What was seen while the clients ran."""
+
+    latencies: list[float] = field(default_factory=list)
+    batches: list[int] = field(default_factory=list)
+    seconds: float = 0.0
+    cpu_seconds: float = 0.0
+
+
+def run(
+    *,
+    engine: str = "sqlite",
+    url: str | None = None,
+    clients: int = 64,
+    seconds: float = 5.0,
+    wallets: int = 1000,
+    kind: str = "threads",
+    seed: int = 1,
+) -> dict[str, object]:
+    """Run the benchmark; ``kind`` is ``threads`` or ``coroutines``. Rates are per second, times in milliseconds."""
+    with _database(engine, url) as (address, folder):
+        path = Path(folder) / "bench.toml"
+        path.write_text(ECONOMY, encoding="utf-8")
+        measured = Measured()
+        tally = Tally.open(address, economy=str(path), observe=lambda size, _seconds: measured.batches.append(size))
+        with tally:
+            customers = open_customers(tally, wallets)
+            measured.batches.clear()
+            drive(tally, customers, measured, clients=clients, seconds=seconds, kind=kind, seed=seed)
+        return report(measured, engine=engine, clients=clients, wallets=wallets, kind=kind, fsync_ms=fsync_ms(folder))
+
+
+@contextmanager
+def _database(engine: str, url: str | None) -> Iterator[tuple[str, str]]:
+    with tempfile.TemporaryDirectory(prefix="tally-bench-", dir=os.environ.get("TALLY_BENCH_DIR", ".")) as folder:
+        if engine == "sqlite":
+            yield url or f"sqlite:///{folder}/bench.db", folder
+        elif engine == "postgresql" and url is not None:
+            yield url, folder
+        else:
+            message = "bench: expected the engine sqlite, or postgresql with a database URL to an empty database"
+            raise ConfigurationError(message)
+
+
+def open_customers(tally: Tally, count: int) -> list[str]:
+    """Customers with two lots each, by their ids."""
+    customers: list[str] = []
+    for start in range(0, count, 100):
+
+        def work(connection: object, start: int = start) -> list[int]:
+            return [
+                tally.customers.open(connection, external_id=None, email=None)  # type: ignore[arg-type]
+                for _ in range(min(100, count - start))
+            ]
+
+        customers += [to_text("cust", number) for number in tally.database.transact(work)]
+    return customers
+
+
+def drive(
+    tally: Tally,
+    customers: list[str],
+    measured: Measured,
+    *,
+    clients: int,
+    seconds: float,
+    kind: str,
+    seed: int,
+) -> None:
+    """Let all clients charge until the time is up."""
+    stop = time.perf_counter() + seconds
+    cpu = time.process_time()
+    started = time.perf_counter()
+    if kind == "coroutines":
+        asyncio.run(_drive_coroutines(tally, customers, measured, clients=clients, stop=stop, seed=seed))
+    else:
+        threads = [
+            threading.Thread(target=_thread, args=(tally, customers, measured, stop, random.Random(seed * 10_007 + n)))
+            for n in range(clients)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    measured.seconds = time.perf_counter() - started
+    measured.cpu_seconds = time.process_time() - cpu
+
+
+def _thread(tally: Tally, customers: list[str], measured: Measured, stop: float, source: random.Random) -> None:
+    clock, create = time.perf_counter, tally.charges.create
+    while (began := clock()) < stop:
+        usage = Usage(meter="lookup", customer=customers[int(source.random() * len(customers))])
+        create(CALLER, usage, idempotency_key=f"{source.getrandbits(96):x}")
+        measured.latencies.append(clock() - began)
+
+
+async def _drive_coroutines(
+    tally: Tally, customers: list[str], measured: Measured, *, clients: int, stop: float, seed: int
+) -> None:
+    clock, create = time.perf_counter, tally.charges.create_async
+
+    async def client(source: random.Random) -> None:
+        while (began := clock()) < stop:
+            usage = Usage(meter="lookup", customer=customers[int(source.random() * len(customers))])
+            await create(CALLER, usage, idempotency_key=f"{source.getrandbits(96):x}")
+            measured.latencies.append(clock() - began)
+
+    await asyncio.gather(*(client(random.Random(seed * 10_007 + n)) for n in range(clients)))
+
+
+def report(
+    measured: Measured, *, engine: str, clients: int, wallets: int, kind: str, fsync_ms: float
+) -> dict[str, object]:
+    """The figures, rounded for reading."""
+    latencies = sorted(measured.latencies)
+    return {
+        "engine": engine,
+        "clients": clients,
+        "wallets": wallets,
+        "kind": kind,
+        "charges": len(latencies),
+        "batch_mean": round(mean(measured.batches), 1),
+        "charges_per_s": round(len(latencies) / measured.seconds),
+        "p50_ms": round(latencies[len(latencies) // 2] * 1000, 2),
+        "p99_ms": round(latencies[len(latencies) * 99 // 100] * 1000, 2),
+        "cpu_s": round(measured.cpu_seconds, 2),
+        "fsync_ms": round(fsync_ms, 3),
+    }
+
+
+def fsync_ms(folder: str, *, rounds: int = 50) -> float:
+    """The median time in which this disk makes 64 KiB durable."""
+    times = []
+    path = Path(folder) / "fsync"
+    with path.open("wb") as file:
+        for _ in range(rounds):
+            file.write(os.urandom(65536))
+            file.flush()
+            began = time.perf_counter()
+            os.fdatasync(file.fileno())
+            times.append(time.perf_counter() - began)
+    return median(times) * 1000

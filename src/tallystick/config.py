@@ -1,0 +1,132 @@
+"""Settings from the environment and a ``.env`` file: addresses, secrets and the mode. Never a price: that is the economy's.
+
+Every mistake is told by the variable's name and by what was expected of it. Secrets stay out of ``repr`` and of messages.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, Literal
+from urllib.parse import urlsplit
+
+from dotenv import dotenv_values
+
+from tallystick.core.errors import ConfigurationError
+from tallystick.store.engine import parse_url
+
+Mode = Literal["test", "live"]
+
+DEFAULT_DATABASE_URL: Final = "sqlite:///tally.db"
+DEFAULT_ECONOMY: Final = "starter"
+STRIPE_API_BASE: Final = "https://api.stripe.com"
+STRIPE_PRICE: Final = "STRIPE_PRICE_"
+_PRINTABLE: Final = re.compile(r"[!-~]{1,512}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """What an installation is told from outside. ``public_url`` None: the address that the server listens on."""
+
+    database_url: str = field(default=DEFAULT_DATABASE_URL, repr=False)
+    economy: str = DEFAULT_ECONOMY
+    mode: Mode = "test"
+    admin_key: str | None = field(default=None, repr=False)
+    public_url: str | None = None
+    stripe_secret_key: str | None = field(default=None, repr=False)
+    stripe_webhook_secret: str | None = field(default=None, repr=False)
+    stripe_api_base: str = STRIPE_API_BASE
+    stripe_prices: Mapping[str, str] = field(default_factory=dict)
+    e2b_api_key: str | None = field(default=None, repr=False)
+    e2b_api_url: str | None = None
+
+    @classmethod
+    def from_environment(
+        cls, environ: Mapping[str, str] | None = None, *, dotenv: str | Path | None = ".env"
+    ) -> Config:
+        """Read the environment; what it does not set is looked for in the ``.env`` file.
+
+        Raises ``ConfigurationError`` naming the variable.
+        """
+        values = {} if dotenv is None else _read_dotenv(Path(dotenv))
+        values |= {name: text for name, text in (os.environ if environ is None else environ).items() if text}
+        return cls(
+            database_url=_database_url(values),
+            economy=values.get("TALLY_ECONOMY", DEFAULT_ECONOMY),
+            mode=_mode(values),
+            admin_key=_secret(values, "TALLY_ADMIN_KEY"),
+            public_url=_address(values, "TALLY_PUBLIC_URL"),
+            stripe_secret_key=_secret(values, "STRIPE_SECRET_KEY"),
+            stripe_webhook_secret=_secret(values, "STRIPE_WEBHOOK_SECRET"),
+            stripe_api_base=_address(values, "STRIPE_API_BASE") or STRIPE_API_BASE,
+            stripe_prices={name: text for name, text in values.items() if name.startswith(STRIPE_PRICE)},
+            e2b_api_key=_secret(values, "E2B_API_KEY"),
+            e2b_api_url=_address(values, "E2B_API_URL"),
+        )
+
+    @property
+    def is_live(self) -> bool:
+        """Whether real money may move."""
+        return self.mode == "live"
+
+    def check_live(self) -> None:
+        """Refuse live mode with simulated payments, or with payments that nobody could verify."""
+        if not self.is_live:
+            return
+        if self.stripe_secret_key is None:
+            raise ConfigurationError(
+                "STRIPE_SECRET_KEY: expected the secret key of a Stripe account: "
+                "TALLY_MODE=live does not start with simulated payments"
+            )
+        if self.stripe_webhook_secret is None:
+            raise ConfigurationError(
+                "STRIPE_WEBHOOK_SECRET: expected the signing secret of the Stripe webhook (whsec_…): "
+                "TALLY_MODE=live does not start without it"
+            )
+
+
+def _read_dotenv(path: Path) -> dict[str, str]:
+    try:
+        found = dotenv_values(path, interpolate=False) if path.is_file() else {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path}: expected a readable text of NAME=value lines") from error
+    return {name: text for name, text in found.items() if text}
+
+
+def _database_url(values: Mapping[str, str]) -> str:
+    text = values.get("TALLY_DATABASE_URL", DEFAULT_DATABASE_URL)
+    parse_url(text)
+    return text
+
+
+def _mode(values: Mapping[str, str]) -> Mode:
+    text = values.get("TALLY_MODE", "test")
+    if text == "test":
+        return "test"
+    if text == "live":
+        return "live"
+    raise ConfigurationError(f"TALLY_MODE: expected test or live, found {text[:100]}")
+
+
+def _secret(values: Mapping[str, str], name: str) -> str | None:
+    text = values.get(name)
+    if text is not None and not _PRINTABLE.fullmatch(text):
+        raise ConfigurationError(f"{name}: expected 1 to 512 printable characters without spaces")
+    return text
+
+
+def _address(values: Mapping[str, str], name: str) -> str | None:
+    text = values.get(name)
+    if text is None:
+        return None
+    try:
+        parts = urlsplit(text)
+        complete = parts.scheme in {"http", "https"} and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        complete = False
+    if not complete or not _PRINTABLE.fullmatch(text):
+        raise ConfigurationError(f"{name}: expected an address such as https://tally.example.com, found {text[:200]}")
+    return text.rstrip("/")

@@ -1,0 +1,354 @@
+"""Balances, statements, usage and holds, as a customer reads them. Everything due is booked before anything is shown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+
+from tallystick.core import errors
+from tallystick.core.book import Wallet
+from tallystick.core.ids import to_text
+from tallystick.core.times import DAY, day_start, to_datetime
+from tallystick.core.words import EARNED_CATEGORIES, ENTRY_TYPES, total_of
+from tallystick.services.context import Caller, Context
+from tallystick.services.customers import Customers
+from tallystick.services.due import settle_if_due
+from tallystick.services.grants import GrantView, view_of
+from tallystick.services.pages import DEFAULT_LIMIT, Page, check_limit, page_of, position_of
+from tallystick.store import grants, holds, memberships, statements, wallets
+
+PERIODS: Final = {"7d": 7, "30d": 30, "90d": 90}
+HOLD_STATUSES: Final = ("open", "captured", "released", "expired")
+
+# What an entry belongs to: the id to show for a transaction of this kind, and whether that is the transaction's own.
+_REFERENCES: Final = {
+    "charge": ("chg", True),
+    "capture": ("chg", True),
+    "hold": ("hold", True),
+    "release": ("hold", False),
+    "hold_expiry": ("hold", False),
+    "refund": ("chg", False),
+    "grant": ("grant", False),
+    "grant_start": ("grant", False),
+    "monthly_grant": ("grant", False),
+    "expiry": ("grant", False),
+    "void": ("grant", False),
+    "clawback": ("grant", False),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Balance:
+    """A wallet now, in micro-units: ``balance = available + held - debt``, the last entry's balance after it.
+
+    ``balance = granted + purchased + earned - spent - expired - removed`` over its whole life. ``grants`` are the open
+    ones in burn order; what is left of them is the balance and the debt together.
+    """
+
+    customer_id: int
+    unit: str
+    balance: int
+    available: int
+    held: int
+    debt: int
+    granted: int
+    purchased: int
+    earned: int
+    spent: int
+    expired: int
+    removed: int
+    tier: str | None
+    unlimited: bool
+    auto_refill: bool
+    threshold: int | None
+    next_grant_at: int | None
+    frozen_at: int | None
+    grants: tuple[GrantView, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class EntryView:
+    """One line of a statement. ``id`` is its transaction's; ``reference`` the text id of what it belongs to."""
+
+    id: int
+    number: int
+    sequence: int
+    unit: str
+    date: int
+    type: str
+    category: str | None
+    meter: str | None
+    amount: int
+    balance_after: int
+    description: str | None
+    reference: str | None
+    metadata: Mapping[str, Any]
+    agent: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Day:
+    """What a day (UTC) spent, less what it got back, and earned; ``by_meter`` splits what was spent."""
+
+    date: str
+    spent: int
+    earned: int
+    by_meter: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """The sum of the days."""
+
+    spent: int
+    earned: int
+    by_meter: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Some days of a wallet, oldest first, today last; days without entries are there too."""
+
+    unit: str
+    period: str
+    start: int
+    end: int
+    days: tuple[Day, ...]
+    totals: Totals
+
+
+@dataclass(frozen=True, slots=True)
+class HoldView:
+    """A hold. ``charge_id`` is what it became when it was captured."""
+
+    id: int
+    customer_id: int
+    status: str
+    meter: str | None
+    quantity: int
+    unit: str
+    amount: int
+    amounts: tuple[tuple[str, int], ...]
+    captured: int | None
+    charge_id: int | None
+    economy: str | None
+    agent: str | None
+    description: str | None
+    metadata: Mapping[str, Any]
+    expires_at: int
+    created_at: int
+    resolved_at: int | None
+
+
+class Billing:
+    """A customer's own figures."""
+
+    def __init__(self, context: Context, customers: Customers) -> None:
+        self._context = context
+        self._customers = customers
+
+    def balance(self, caller: Caller, *, customer: str | None = None, unit: str | None = None) -> Balance:
+        """What a wallet holds now, and in which grants. Touches the open lots only."""
+        context = self._context
+        economy = context.economy()
+        customer_id = self._customers.resolve(caller, customer)
+        # The clock is read before the settling: whatever is over by then has been booked.
+        now = context.now()
+        settle_if_due(context, customer_id)
+        with context.database.read() as connection:
+            wallet = _wallet(wallets.of_customer(connection, customer_id), context, unit)
+            lots = wallets.load_lots(connection, wallet)
+            rows = grants.by_ids(connection, [each.lot.id for each in lots])
+            membership = memberships.get(connection, customer_id)
+            scheduled_at = grants.next_scheduled(connection, customer_id, wallet.unit)
+        plan = None if membership is None else economy.plans.get(membership.plan)
+        allowance = None if plan is None else plan.allowance(wallet.unit)
+        renews = membership is not None and allowance is not None and bool(allowance.amount_micros)
+        coming = [scheduled_at, membership.period_end if membership is not None and renews else None]
+        return Balance(
+            customer_id=customer_id,
+            unit=wallet.unit,
+            balance=wallet.balance,
+            available=wallet.available(now),
+            held=wallet.held,
+            debt=wallet.debt,
+            granted=wallet.granted,
+            purchased=wallet.purchased,
+            earned=wallet.earned,
+            spent=wallet.spent,
+            expired=wallet.expired,
+            removed=wallet.removed,
+            tier=None if membership is None else membership.plan,
+            unlimited=wallet.cover_id is not None,
+            auto_refill=False,
+            threshold=economy.low_balance.warning_below(wallet.unit),
+            next_grant_at=min((moment for moment in coming if moment is not None), default=None),
+            frozen_at=wallet.frozen_at,
+            grants=tuple(view_of(rows[each.lot.id], now) for each in lots),
+        )
+
+    def transactions(
+        self,
+        caller: Caller,
+        *,
+        customer: str | None = None,
+        unit: str | None = None,
+        type: str | None = None,  # noqa: A002 - the field's name at every door
+        start: int | None = None,
+        end: int | None = None,
+        limit: int = DEFAULT_LIMIT,
+        cursor: str | None = None,
+    ) -> Page[EntryView]:
+        """A wallet's statement, newest first: entries of one type, from ``start`` on and before ``end``, where given."""
+        context = self._context
+        customer_id = self._customers.resolve(caller, customer)
+        most, before = check_limit(limit), position_of("entries", cursor)
+        if type is not None and type not in ENTRY_TYPES:
+            raise errors.ValidationFailed([("type", f"expected one of {', '.join(sorted(ENTRY_TYPES))}")])
+        settle_if_due(context, customer_id)
+        with context.database.read() as connection:
+            wallet = _wallet(wallets.of_customer(connection, customer_id), context, unit)
+            after, upto = 0, wallet.sequence
+            if start is not None:
+                after = statements.count_before(connection, wallet.id, last=wallet.sequence, moment=start)
+            if end is not None:
+                upto = statements.count_before(connection, wallet.id, last=wallet.sequence, moment=end)
+            if before is not None:
+                upto = min(upto, before - 1)
+            rows = statements.page(
+                connection, wallet.id, after=after, upto=upto, entry_type=type, limit=most + 1
+            )
+        page = page_of("entries", rows, limit=most, position=lambda row: row.sequence)
+        return Page([_entry(row, wallet.unit) for row in page.items], page.has_more, page.next_cursor)
+
+    def usage(
+        self, caller: Caller, *, customer: str | None = None, unit: str | None = None, period: str = "30d"
+    ) -> Usage:
+        """What a wallet spent and earned on each of the last days (UTC), today included."""
+        context = self._context
+        customer_id = self._customers.resolve(caller, customer)
+        if period not in PERIODS:
+            raise errors.ValidationFailed([("period", f"expected one of {', '.join(PERIODS)}")])
+        now = context.now()
+        start = day_start(now) - (PERIODS[period] - 1) * DAY
+        settle_if_due(context, customer_id)
+        with context.database.read() as connection:
+            wallet = _wallet(wallets.of_customer(connection, customer_id), context, unit)
+            after = statements.count_before(connection, wallet.id, last=wallet.sequence, moment=start)
+            upto = statements.count_before(connection, wallet.id, last=wallet.sequence, moment=day_start(now) + DAY)
+            rows = statements.by_day(connection, wallet.id, after=after, upto=upto)
+        days = tuple(
+            _day(at, [row for row in rows if row.day_at == at]) for at in range(start, day_start(now) + 1, DAY)
+        )
+        by_meter: dict[str, int] = {}
+        for day in days:
+            for meter, spent in day.by_meter.items():
+                by_meter[meter] = by_meter.get(meter, 0) + spent
+        totals = Totals(sum(day.spent for day in days), sum(day.earned for day in days), by_meter)
+        return Usage(wallet.unit, period, start, now, days, totals)
+
+
+class HoldsView:
+    """A customer's holds."""
+
+    def __init__(self, context: Context, customers: Customers) -> None:
+        self._context = context
+        self._customers = customers
+
+    def list(
+        self,
+        caller: Caller,
+        *,
+        customer: str | None = None,
+        status: str | None = None,
+        limit: int = DEFAULT_LIMIT,
+        cursor: str | None = None,
+    ) -> Page[HoldView]:
+        """A customer's holds, newest first, of one status where it is given."""
+        customer_id = self._customers.resolve(caller, customer)
+        most, before = check_limit(limit), position_of("holds", cursor)
+        if status is not None and status not in HOLD_STATUSES:
+            raise errors.ValidationFailed([("status", f"expected one of {', '.join(HOLD_STATUSES)}")])
+        settle_if_due(self._context, customer_id)
+        with self._context.database.read() as connection:
+            rows = holds.of_customer(connection, customer_id, status=status, before=before, limit=most + 1)
+        page = page_of("holds", rows, limit=most, position=lambda row: row.id)
+        return Page([_hold(row) for row in page.items], page.has_more, page.next_cursor)
+
+
+def _wallet(found: Mapping[str, Wallet], context: Context, unit: str | None) -> Wallet:
+    """The wallet in ``unit`` or in the primary one; a unit that the economy dropped is still shown."""
+    name = context.economy().primary_unit if unit is None else unit
+    wallet = found.get(name)
+    if wallet is None:
+        context.economy().unit(name)
+        raise errors.UnknownUnit(name)
+    return wallet
+
+
+def _entry(row: statements.EntryRow, unit: str) -> EntryView:
+    reference = None
+    prefix, is_own = _REFERENCES.get(row.kind, ("", False))
+    number = row.transaction_id if is_own else row.subject_id
+    if prefix and number is not None:
+        reference = to_text(prefix, number)
+    return EntryView(
+        id=row.transaction_id,
+        number=row.number,
+        sequence=row.sequence,
+        unit=unit,
+        date=row.at,
+        type=row.type,
+        category=row.category,
+        meter=row.meter,
+        amount=row.amount,
+        balance_after=row.balance_after,
+        description=row.description,
+        reference=reference,
+        metadata=_metadata(row.metadata),
+        agent=row.agent,
+    )
+
+
+def _day(at: int, rows: list[statements.DayRow]) -> Day:
+    spent = earned = 0
+    by_meter: dict[str, int] = {}
+    for row in rows:
+        total, amount = total_of(row.type, row.amount)
+        if total == "spent":
+            spent += amount
+            if row.meter is not None:
+                by_meter[row.meter] = by_meter.get(row.meter, 0) + amount
+        elif row.type in EARNED_CATEGORIES:
+            earned += amount
+    return Day(f"{to_datetime(at):%Y-%m-%d}", spent, earned, by_meter)
+
+
+def _hold(row: holds.HoldRow) -> HoldView:
+    unit, amount = row.amounts[0]
+    return HoldView(
+        id=row.id,
+        customer_id=row.customer_id,
+        status=row.status,
+        meter=row.meter,
+        quantity=row.quantity,
+        unit=unit,
+        amount=amount,
+        amounts=row.amounts,
+        captured=row.captured,
+        charge_id=row.resolved_by if row.status == "captured" else None,
+        economy=row.economy,
+        agent=row.agent,
+        description=row.description,
+        metadata=_metadata(row.metadata),
+        expires_at=row.expires_at,
+        created_at=row.created_at,
+        resolved_at=row.resolved_at,
+    )
+
+
+def _metadata(text: str | None) -> Mapping[str, Any]:
+    return {} if text is None else msgspec.json.decode(text)

@@ -1,0 +1,111 @@
+"""Work that time makes due, found in the state itself: done in bounded batches, safe twice and in several processes.
+
+A customer's own work (expiry, ended holds, new periods, scheduled grants) is booked by the ledger in the order of its
+moments. Here are the customers nobody touched meanwhile, and the sweeping up of what has no more use.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import sqlalchemy as sa
+import structlog
+
+from tallystick.core.errors import ServiceUnavailable
+from tallystick.core.limits import DAY_MICROS
+from tallystick.services.context import Context
+from tallystick.store import upkeep
+
+CUSTOMERS_PER_BATCH: Final = 200
+BATCHES_PER_TURN: Final = 50
+COUNTERS_KEPT_DAYS: Final = 2
+PRUNE_EVERY_MICROS: Final = 3_600_000_000
+
+log = structlog.get_logger(__name__)
+
+
+class DueWork:
+    """Runs what is due. One turn is bounded; what is left over is found again by the next."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._pruned_at = 0
+        self._failing: dict[int, int] = {}
+
+    def run_once(self) -> dict[str, int]:
+        """One turn: gives how much of each kind was done."""
+        counts: dict[str, int] = {}
+        for _ in range(BATCHES_PER_TURN):
+            done = self._settle_batch()
+            if done is None:
+                break
+            for name, count in done.items():
+                counts[name] = counts.get(name, 0) + count
+        now = self._context.now()
+        if now - self._pruned_at >= PRUNE_EVERY_MICROS:
+            self._pruned_at = now
+            for name, count in self.prune(now).items():
+                counts[name] = count
+        return counts
+
+    def run_all(self) -> dict[str, int]:
+        """Turn after turn, until nothing is due."""
+        totals: dict[str, int] = {}
+        while True:
+            counts = self.run_once()
+            for name, count in counts.items():
+                totals[name] = totals.get(name, 0) + count
+            if not any(counts.values()):
+                return totals
+
+    def lag_seconds(self) -> float:
+        """For how long the longest waiting work has been due."""
+        now = self._context.now()
+        with self._context.database.read() as connection:
+            earliest = upkeep.earliest_due(connection)
+        return max((now - earliest) / 1_000_000, 0.0) if earliest is not None else 0.0
+
+    def prune(self, now: int) -> dict[str, int]:
+        """Delete counters of hours long past, ended sessions and old throttles: nothing of the ledger."""
+        before = now - COUNTERS_KEPT_DAYS * DAY_MICROS
+        return self._context.database.transact(lambda connection: upkeep.prune(connection, now=now, before=before))
+
+    def _settle_batch(self) -> dict[str, int] | None:
+        """Settle some customers; None when nobody is due."""
+        context = self._context
+        now = context.now()
+        self._failing = {number: until for number, until in self._failing.items() if until > now}
+        with context.database.read() as connection:
+            due = upkeep.due_customers(connection, now=now, limit=CUSTOMERS_PER_BATCH, without=list(self._failing))
+        if not due:
+            return None
+        try:
+            return self._settle(due)
+        except ServiceUnavailable:
+            raise
+        except Exception:
+            log.exception("settling a batch of customers failed; settling them one by one", customers=len(due))
+        counts: dict[str, int] = {}
+        for customer_id in due:
+            for name, count in self._settle_alone(customer_id, now).items():
+                counts[name] = counts.get(name, 0) + count
+        return counts
+
+    def _settle_alone(self, customer_id: int, now: int) -> dict[str, int]:
+        """One customer that cannot be settled must not keep the others from it."""
+        try:
+            return self._settle([customer_id])
+        except ServiceUnavailable:
+            raise
+        except Exception:
+            log.exception("a customer cannot be settled; trying again in an hour", customer=customer_id)
+            self._failing[customer_id] = now + PRUNE_EVERY_MICROS
+            return {}
+
+    def _settle(self, customer_ids: list[int]) -> dict[str, int]:
+        context = self._context
+
+        def work(connection: sa.engine.Connection) -> dict[str, int]:
+            return context.ledger.settle(connection, customer_ids, now=context.now())
+
+        return context.database.transact(work)

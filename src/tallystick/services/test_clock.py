@@ -1,0 +1,42 @@
+"""Moving the test clock: time passes at once, and all that became due is done before the answer."""
+
+from __future__ import annotations
+
+from tallystick.core import errors
+from tallystick.core.times import add, format_rfc3339, parse_duration, parse_rfc3339
+from tallystick.services.clock import Clock
+from tallystick.services.context import Caller, Context
+from tallystick.services.due_work import DueWork
+
+
+class TestClock:
+    """For admins, in test mode only."""
+
+    __test__ = False  # The name begins with "Test", and this is not one.
+
+    def __init__(self, context: Context, clock: Clock, due_work: DueWork, *, test_mode: bool) -> None:
+        self._context = context
+        self._clock = clock
+        self._due_work = due_work
+        self._test_mode = test_mode
+
+    def move(
+        self, caller: Caller, *, advance: str | None = None, now: str | None = None
+    ) -> tuple[int, list[tuple[str, int]]]:
+        """Advance by an ISO 8601 duration, or set the time; gives the new time and what was done, by job and count."""
+        if not caller.is_admin:
+            raise errors.NotAllowed("the test clock is for admins")
+        if not self._test_mode:
+            raise errors.TestClockRefused("there is no test clock in live mode")
+        if (advance is None) == (now is None):
+            raise errors.ValidationFailed([("advance", "expected either advance (like P1D) or now, and not both")])
+        present = self._context.now()
+        if advance is not None:
+            target = add(present, parse_duration(advance, field="advance"))
+        else:
+            target = parse_rfc3339(str(now), field="now")
+        if target < present:
+            raise errors.TestClockRefused(f"the clock moves forwards only: it is {format_rfc3339(present)} now")
+        self._clock.move_to(target)
+        ran = self._due_work.run_all()
+        return self._context.now(), sorted(ran.items())

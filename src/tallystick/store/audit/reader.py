@@ -1,0 +1,72 @@
+"""Reading tables in the order of their keys, a page at a time, inside one read transaction."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final, NamedTuple
+
+from sqlalchemy.engine import Connection
+
+from tallystick.core.amounts import INT64_MAX
+from tallystick.store.driver import Driver, Row
+from tallystick.store.engine import raw_connection
+
+LOWEST: Final = -INT64_MAX
+HIGHEST: Final = INT64_MAX
+
+Progress = Callable[[str, int, int], None]
+
+
+class Page(NamedTuple):
+    """Rows whose key is above ``low`` and at most ``high``. The pages of a table cover all numbers there are."""
+
+    low: int
+    high: int
+    rows: list[Row]
+
+
+class Reader:
+    """One moment's state of the database. ``progress`` is told a stage, how many rows are done, and of how many."""
+
+    def __init__(self, connection: Connection, driver: Driver, progress: Progress) -> None:
+        self._raw = raw_connection(connection)
+        self._driver = driver
+        self._progress = progress
+
+    def fetch(self, *statements: tuple[str, Row]) -> list[list[Row]]:
+        """The rows of every statement."""
+        return self._driver.fetch(self._raw, statements)
+
+    def rows(self, statement: str, *parameters: object) -> list[Row]:
+        """The rows of one statement."""
+        return self.fetch((statement, parameters))[0]
+
+    def named(self, statement: str, numbers: Sequence[int]) -> list[Row]:
+        """The rows of a statement with ``{ids:column}`` for some numbers; no statement for none."""
+        return self.rows(statement, self._driver.numbers(numbers)) if numbers else []
+
+    def pages(self, table: str, columns: str, *, key: str = "id", size: int = 2000) -> Iterator[Page]:
+        """All rows of a table in the order of ``key``, which is the first of the columns."""
+        statement = f"SELECT {columns} FROM {table} WHERE {key} > ? ORDER BY {key} LIMIT ?"  # noqa: S608 - own names
+        total = self.rows(f"SELECT COUNT(*) FROM {table}")[0][0]  # noqa: S608
+        low, done = LOWEST, 0
+        self._progress(table, 0, total)
+        while True:
+            rows = self.rows(statement, low, size)
+            high = rows[-1][0] if len(rows) == size else HIGHEST
+            yield Page(low, high, rows)
+            done += len(rows)
+            self._progress(table, done, total)
+            if high == HIGHEST:
+                return
+            low = high
+
+    def keyed(self, table: str, columns: str, keys: str, *, above: Row, size: int = 5000) -> Iterator[list[Row]]:
+        """All rows of a table whose key has several columns, which come first, above a position."""
+        marks = ", ".join("?" * len(above))
+        statement = f"SELECT {columns} FROM {table} WHERE ({keys}) > ({marks}) ORDER BY {keys} LIMIT ?"  # noqa: S608
+        while True:
+            rows = self.rows(statement, *above, size)
+            if rows:
+                yield rows
+            if len(rows) < size:
+                return
+            above = rows[-1][: len(above)]

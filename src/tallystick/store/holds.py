@@ -1,0 +1,86 @@
+"""Listing holds, newest first."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from tallystick.store.schema import holds, transactions
+
+
+@dataclass(frozen=True, slots=True)
+class HoldRow:
+    """A hold, with what its transactions say."""
+
+    id: int
+    customer_id: int
+    status: str
+    meter: str | None
+    quantity: int
+    economy: str | None
+    amounts: tuple[tuple[str, int], ...]
+    expires_at: int
+    created_at: int
+    agent: str | None
+    description: str | None
+    metadata: str | None
+    resolved_at: int | None
+    resolved_by: int | None
+    captured: int | None
+
+
+def of_customer(
+    connection: Connection, customer_id: int, *, status: str | None, before: int | None, limit: int
+) -> list[HoldRow]:
+    """A customer's holds, newest first, from behind the id ``before``. ``captured`` is in the hold's first unit."""
+    made, resolved = transactions.alias("made"), transactions.alias("resolved")
+    query = (
+        sa.select(
+            holds.c.id,
+            holds.c.status,
+            holds.c.meter,
+            holds.c.quantity,
+            holds.c.economy,
+            holds.c.amounts,
+            holds.c.expires_at,
+            made.c.at,
+            made.c.agent,
+            made.c.description,
+            made.c.metadata,
+            holds.c.resolved_at,
+            holds.c.resolved_by,
+            resolved.c.amount.label("captured"),
+        )
+        .join_from(holds, made, made.c.id == holds.c.id)
+        .outerjoin(resolved, resolved.c.id == holds.c.resolved_by)
+        .where(holds.c.customer_id == customer_id)
+        .order_by(holds.c.id.desc())
+        .limit(limit)
+    )
+    if status is not None:
+        query = query.where(holds.c.status == status)
+    if before is not None:
+        query = query.where(holds.c.id < before)
+    return [
+        HoldRow(
+            id=row.id,
+            customer_id=customer_id,
+            status=row.status,
+            meter=row.meter,
+            quantity=row.quantity,
+            economy=row.economy,
+            amounts=tuple((unit, amount) for unit, amount in json.loads(row.amounts)),
+            expires_at=row.expires_at,
+            created_at=row.at,
+            agent=row.agent,
+            description=row.description,
+            metadata=row.metadata,
+            resolved_at=row.resolved_at,
+            resolved_by=row.resolved_by,
+            captured=row.captured if row.status == "captured" else None,
+        )
+        for row in connection.execute(query)
+    ]

@@ -1,0 +1,102 @@
+"""Reading statements: the entries of one wallet, in pages and summed up by day.
+
+Entries are numbered without gaps and their times never fall, so a moment's place among them is found by halving: no
+index by time is needed, and a page is as quick at the end of a long statement as at its beginning.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from tallystick.core.times import DAY
+from tallystick.store.schema import entries, transactions
+
+
+@dataclass(frozen=True, slots=True)
+class EntryRow:
+    """One line of a statement, with what its transaction says."""
+
+    transaction_id: int
+    number: int
+    sequence: int
+    at: int
+    type: str
+    category: str | None
+    meter: str | None
+    amount: int
+    balance_after: int
+    kind: str
+    subject_id: int | None
+    description: str | None
+    metadata: str | None
+    agent: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class DayRow:
+    """The sum of a day's entries of one type on one meter. ``day_at`` is the day's first moment, UTC."""
+
+    day_at: int
+    type: str
+    meter: str | None
+    amount: int
+
+
+def count_before(connection: Connection, wallet_id: int, *, last: int, moment: int) -> int:
+    """How many of a wallet's ``last`` entries were booked before ``moment``."""
+    low, high = 0, last
+    while low < high:
+        middle = (low + high) // 2 + 1
+        at = connection.scalar(
+            sa.select(entries.c.at).where(entries.c.wallet_id == wallet_id, entries.c.sequence == middle)
+        )
+        if at is not None and at < moment:
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
+def page(
+    connection: Connection, wallet_id: int, *, after: int, upto: int, entry_type: str | None, limit: int
+) -> list[EntryRow]:
+    """Entries with a sequence above ``after`` and up to ``upto``, newest first."""
+    query = (
+        sa.select(
+            entries.c.transaction_id,
+            entries.c.number,
+            entries.c.sequence,
+            entries.c.at,
+            entries.c.type,
+            entries.c.category,
+            entries.c.meter,
+            entries.c.amount,
+            entries.c.balance_after,
+            transactions.c.kind,
+            transactions.c.subject_id,
+            transactions.c.description,
+            transactions.c.metadata,
+            transactions.c.agent,
+        )
+        .join_from(entries, transactions, transactions.c.id == entries.c.transaction_id)
+        .where(entries.c.wallet_id == wallet_id, entries.c.sequence > after, entries.c.sequence <= upto)
+        .order_by(entries.c.sequence.desc())
+        .limit(limit)
+    )
+    if entry_type is not None:
+        query = query.where(entries.c.type == entry_type)
+    return [EntryRow(*row) for row in connection.execute(query)]
+
+
+def by_day(connection: Connection, wallet_id: int, *, after: int, upto: int) -> list[DayRow]:
+    """The entries with a sequence above ``after`` and up to ``upto``, summed by day, type and meter."""
+    day_at = (entries.c.at - entries.c.at % sa.literal_column(str(DAY))).label("day_at")
+    rows = connection.execute(
+        sa.select(day_at, entries.c.type, entries.c.meter, sa.func.sum(entries.c.amount))
+        .where(entries.c.wallet_id == wallet_id, entries.c.sequence > after, entries.c.sequence <= upto)
+        .group_by(day_at, entries.c.type, entries.c.meter)
+    )
+    return [DayRow(int(at), entry_type, meter, int(amount)) for at, entry_type, meter, amount in rows]

@@ -1,0 +1,96 @@
+"""Users and their sessions. A session is stored by the digest of its token, never by the token itself."""
+
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from tallystick.store.engine import Database
+from tallystick.store.schema import sessions, users
+
+_SESSION = (
+    "SELECT u.id, u.customer_id, s.expires_at FROM sessions s JOIN users u ON u.id = s.user_id "
+    "WHERE s.token_hash = ?"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """Somebody who logs in for a customer."""
+
+    id: int
+    customer_id: int
+    email: str
+    password_hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class SessionOwner:
+    """Who a session belongs to, and until when."""
+
+    user_id: int
+    customer_id: int
+    expires_at: int
+
+
+def add(connection: Connection, user: User, *, created_at: int) -> None:
+    """A new user; the database refuses an email that is taken."""
+    connection.execute(
+        users.insert().values(
+            id=user.id,
+            customer_id=user.customer_id,
+            email=user.email,
+            password_hash=user.password_hash,
+            created_at=created_at,
+        )
+    )
+
+
+def by_email(connection: Connection, email: str) -> User | None:
+    """A user by the normalised email."""
+    return _one(connection, users.c.email == email)
+
+
+def by_id(connection: Connection, number: int) -> User | None:
+    """A user by the id."""
+    return _one(connection, users.c.id == number)
+
+
+def _one(connection: Connection, condition: sa.ColumnElement[bool]) -> User | None:
+    row = connection.execute(
+        sa.select(users.c.id, users.c.customer_id, users.c.email, users.c.password_hash).where(condition)
+    ).first()
+    return None if row is None else User(*row)
+
+
+def set_password_hash(connection: Connection, user: User, password_hash: str) -> None:
+    """Replace the hash that was read, unless somebody else has replaced it meanwhile."""
+    connection.execute(
+        users.update()
+        .where(users.c.id == user.id, users.c.password_hash == user.password_hash)
+        .values(password_hash=password_hash)
+    )
+
+
+def add_session(
+    connection: Connection, *, token_hash: str, user_id: int, created_at: int, expires_at: int
+) -> None:
+    """A new session."""
+    connection.execute(
+        sessions.insert().values(
+            token_hash=token_hash, user_id=user_id, created_at=created_at, expires_at=expires_at
+        )
+    )
+
+
+def session_owner(database: Database, token_hash: str) -> SessionOwner | None:
+    """Who a session belongs to: one read by the primary keys, since every request asks."""
+    row = database.first(_SESSION, (token_hash,))
+    return None if row is None else SessionOwner(*row)
+
+
+def end_session(connection: Connection, *, token_hash: str, user_id: int) -> None:
+    """Delete a user's session; one that is gone already stays gone."""
+    connection.execute(
+        sessions.delete().where(sessions.c.token_hash == token_hash, sessions.c.user_id == user_id)
+    )

@@ -1,0 +1,184 @@
+"""Charges, holds and what becomes of them, in the model."""
+
+from tallystick.core.operations import Charge, Operation, PlaceHold, PricedOperation, Resolve
+from tests.model.calendar import HOUR
+from tests.model.holdings import Hold, Limit, Lot, Paid, Refused, Wallet
+from tests.model.state import Figures, State
+
+
+class Usage(State):
+    """Draws and reservations."""
+
+    def _limits_of(self, operation: Operation) -> list[Limit]:
+        """The budgets that bound an operation, narrowest first."""
+        subjects = [
+            ("key", (operation.key_id, "")),
+            ("agent", (operation.customer_id, operation.agent)),
+            ("customer", (operation.customer_id, "")),
+        ]
+        found: list[Limit] = []
+        for level, subject in subjects:
+            found += [limit for limit in self.limits if limit.level == level and limit.subject == subject]
+        return found
+
+    def _check_limit(self, limit: Limit, amount: int) -> None:
+        left = limit.amount - limit.spent[limit.period(self.now)]
+        if amount > left:
+            raise Refused(
+                "budget_exceeded",
+                unit=limit.unit,
+                required=amount,
+                available=max(left, 0),
+                shortfall=amount - max(left, 0),
+                reset_at=limit.ends_at(self.now),
+                retryable=True,
+            )
+
+    def _check_credits(self, wallet: Wallet, amount: int) -> None:
+        available = wallet.available(self.now)
+        if wallet.standing is None and amount > available:
+            raise Refused(
+                "insufficient_credits",
+                unit=wallet.unit,
+                required=amount,
+                available=available,
+                shortfall=amount - available,
+                limit_source=f"wallet:{wallet.unit}",
+            )
+
+    def _wallet(self, customer_id: int, unit: str) -> Wallet:
+        wallet = self.customers[customer_id].wallets.get(unit)
+        if wallet is None:
+            raise Refused("unknown_unit")
+        return wallet
+
+    def _check(self, operation: PricedOperation) -> tuple[dict[str, int], Figures]:
+        """Frozen wallet, hourly limit, budgets, credits, in this order; then count the call."""
+        totals: dict[str, int] = {}
+        for part in operation.parts:
+            totals[part.unit] = totals.get(part.unit, 0) + part.amount
+        wallets = {unit: self._wallet(operation.customer_id, unit) for unit in totals}
+        for unit, wallet in wallets.items():
+            if wallet.frozen_at is not None:
+                raise Refused("wallet_frozen", unit=unit)
+        hour = self.now // HOUR * HOUR
+        for meter, limit, count in operation.hourly:
+            left = limit - self.calls[operation.customer_id, meter, hour]
+            if count > left:
+                raise Refused("rate_limited", limit=limit, remaining=max(left, 0), reset_at=hour + HOUR)
+        budgets = [budget for budget in self._limits_of(operation) if totals.get(budget.unit)]
+        for budget in budgets:
+            self._check_limit(budget, totals[budget.unit])
+        for unit, wallet in wallets.items():
+            self._check_credits(wallet, totals[unit])
+        return totals, self._count(operation, hour, budgets, totals)
+
+    def _count(
+        self, operation: PricedOperation, hour: int, budgets: list[Limit], totals: dict[str, int]
+    ) -> Figures:
+        """Note a call in its hourly limits and budgets."""
+        states = []
+        for meter, limit, count in operation.hourly:
+            self.calls[operation.customer_id, meter, hour] += count
+            states.append((limit, limit - self.calls[operation.customer_id, meter, hour], hour + HOUR))
+        spends = []
+        for budget in budgets:
+            budget.spent[budget.period(self.now)] += totals[budget.unit]
+            spends.append((budget.id, budget.unit, budget.period(self.now), totals[budget.unit]))
+        return {"limit": states[0] if states else None, "spends": tuple(spends)}
+
+    def _figures_of(self, operation: PricedOperation, totals: dict[str, int]) -> Figures:
+        unit = operation.parts[0].unit
+        wallet = self._wallet(operation.customer_id, unit)
+        return {
+            "customer_id": operation.customer_id,
+            "meter": operation.meter,
+            "quantity": operation.quantity,
+            "unit": unit,
+            "amount": totals[unit],
+            "amounts": tuple(totals.items()),
+            "balance": wallet.balance,
+            "available": wallet.available(self.now),
+            "economy": operation.economy,
+            "created_at": self.now,
+        }
+
+    def charge(self, operation: Charge, number: int) -> Figures:
+        """Draw every part."""
+        totals, counted = self._check(operation)
+        draws: list[tuple[Lot, int]] = []
+        for part in operation.parts:
+            wallet = self._wallet(operation.customer_id, part.unit)
+            draws += self._spend(wallet, part.amount)
+            wallet.write("usage", -part.amount)
+        unit = operation.parts[0].unit
+        self.paid[number] = Paid(operation.customer_id, unit, draws, counted["spends"])
+        return self._figures_of(operation, totals) | counted | {"id": number, "draws": shown(draws)}
+
+    def hold(self, operation: PlaceHold, number: int) -> Figures:
+        """Reserve every unit's total."""
+        totals, counted = self._check(operation)
+        draws: list[tuple[Lot, int]] = []
+        for unit, amount in totals.items():
+            draws += self._reserve(self._wallet(operation.customer_id, unit), amount)
+        hold = Hold(
+            number,
+            operation.customer_id,
+            operation.maker,
+            operation.expires_at,
+            totals,
+            draws,
+            counted["spends"],
+            operation.economy,
+        )
+        self.holds[number] = hold
+        self.customers[operation.customer_id].holds.append(hold)
+        figures = self._figures_of(operation, totals) | counted
+        return figures | {"id": number, "draws": shown(draws), "expires_at": operation.expires_at}
+
+    def resolve(self, operation: Resolve, number: int) -> Figures:
+        """Capture or release."""
+        hold = self.holds.get(operation.hold_id or 0)
+        if hold is None or not (operation.is_admin or hold.maker == operation.maker):
+            raise Refused("not_found")
+        if hold.status != "open":
+            raise Refused("hold_not_open", status=hold.status)
+        wanted = None if operation.amounts is None else dict(operation.amounts)
+        for unit, amount in (wanted or {}).items():
+            extra = amount - hold.amounts[unit]
+            if extra > 0:
+                wallet = self._wallet(hold.customer_id, unit)
+                if wallet.frozen_at is not None:
+                    raise Refused("wallet_frozen", unit=unit)
+                for budget in self._limits_of(operation):
+                    if budget.unit == unit:
+                        self._check_limit(budget, extra)
+                self._check_credits(wallet, extra)
+        status = "released" if wanted is None else "captured"
+        draws = self._end(hold, wanted, status)
+        first, held = next(iter(hold.amounts.items()))
+        if wanted is not None:
+            self.paid[number] = Paid(hold.customer_id, first, draws, ())
+        else:
+            wanted = dict.fromkeys(hold.amounts, 0)
+        wallet = self._wallet(hold.customer_id, first)
+        return {
+            "id": number,
+            "hold_id": hold.id,
+            "customer_id": hold.customer_id,
+            "status": status,
+            "unit": first,
+            "captured": wanted[first],
+            "released": max(held - wanted[first], 0),
+            "amounts": tuple(wanted.items()),
+            "balance": wallet.balance,
+            "available": wallet.available(self.now),
+            "draws": shown(draws),
+            "economy": hold.economy,
+            "created_at": self.now,
+        }
+
+
+def shown(draws: list[tuple[Lot, int]]) -> tuple[tuple[int, str, int], ...]:
+    """Draws as an answer gives them."""
+    return tuple((lot.id, lot.unit, part) for lot, part in draws)
