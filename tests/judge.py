@@ -33,10 +33,11 @@ class Judge:
     ) -> None:
         """A batch was posted at ``now``: every operation must have come out as the model says.
 
-        ``new_grants`` are the grants that it made, in order; ``customer_ids`` were settled, whoever else was named.
+        ``new_grants`` are the grants that it made, in order; ``customer_ids`` were settled without a request.
         """
         self._tell(new_grants)
         named = {operation.customer_id for operation in operations}.union(customer_ids)
+        named.update(each.other_customer_id for each in operations if each.other_customer_id is not None)
         self.model.now = now
         for customer_id in sorted(named.intersection(self.model.customers)):
             self.model.catch_up(customer_id, now)
@@ -93,7 +94,7 @@ class Judge:
     # --- what the ledger keeps -----------------------------------------------------------------------------
 
     def look(self, book: Book) -> None:
-        """The wallets of a book that was just written must be as the model has them, and so must its new lines."""
+        """The wallets of a book that was just written, and its new lines, must be as in the model."""
         lines: dict[int, list[tuple[str, int, int]]] = {}
         for _, _, wallet_id, _, _, kind, _, _, amount, balance in book.entries:
             lines.setdefault(wallet_id, []).append((kind, amount, balance))

@@ -54,7 +54,9 @@ description = "Second lot"
 [meters.lookup]
 category = "api"
 description = "One look-up"
-price = 0.25
+[[meters.lookup.prices]]
+kind = "per_unit"
+per_unit = 0.25
 """
 
 CALLER: Final = Caller(role="service", scope="service:bench", name="service:bench")

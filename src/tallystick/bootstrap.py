@@ -6,16 +6,21 @@ from collections.abc import Callable
 from types import TracebackType
 
 from tallystick.core.ids import IdSource
+from tallystick.services.billing import Billing, HoldsView
 from tallystick.services.budgets import Budgets
 from tallystick.services.clock import Clock, system_time
 from tallystick.services.context import ActiveEconomy, Context
 from tallystick.services.customers import Customers
 from tallystick.services.due_work import DueWork
 from tallystick.services.economies import Economies
+from tallystick.services.explain import Explain
+from tallystick.services.grants import Grants, Wallets
 from tallystick.services.group_commit import GroupCommit
 from tallystick.services.identity import Identity
 from tallystick.services.keys import Keys
+from tallystick.services.plans import Plans
 from tallystick.services.pricing import Charges, Holds, Pricing
+from tallystick.services.settlements import Settlements
 from tallystick.services.test_clock import TestClock
 from tallystick.store import settings
 from tallystick.store.engine import Database, migrate
@@ -61,6 +66,13 @@ class Tally:
         pricing = Pricing(self.context, self.customers, self.economies)
         self.charges = Charges(self.context, pricing, self.customers)
         self.holds = Holds(self.context, pricing)
+        self.holds_view = HoldsView(self.context, self.customers)
+        self.billing = Billing(self.context, self.customers)
+        self.explain = Explain(self.context, self.customers, self.economies)
+        self.grants = Grants(self.context, self.customers)
+        self.plans = Plans(self.context, self.customers)
+        self.wallets = Wallets(self.context, self.customers)
+        self.settlements = Settlements(self.context, self.customers, pricing)
 
     @classmethod
     def open(

@@ -6,6 +6,7 @@ from typing import Final
 
 from tests.model.calendar import DAY, months_after, start_of_day, start_of_month
 
+Spend = tuple[int, str, int, int]  # budget, unit, start of its period, amount
 Line = tuple[str, int, int]  # type, amount, balance after
 
 FOREVER: Final = 1 << 62
@@ -18,6 +19,7 @@ TOTAL_OF_CREDIT: Final = {
 }
 TOTAL_OF_DEBIT: Final = {
     "usage": "spent",
+    "task_debit": "spent",
     "expiry": "expired",
     "clawback": "removed",
     "adjustment": "removed",
@@ -48,6 +50,7 @@ class Lot:
     amount: int
     starts_at: int
     expires_at: int | None
+    origin: str = "free"
     standing: bool = False  # the lot of an unlimited plan: it only ever gets what a charge or a hold takes
     started: bool = False
     voided: bool = False
@@ -114,18 +117,26 @@ class Wallet:
             raise Mismatch("the model draws more than there is")
         return draws
 
-    def credit(self, lot: Lot, amount: int, kind: str, now: int) -> None:
-        """Pay into a lot: debt is repaid first, and what has lapsed already goes on."""
+    def put(self, lot: Lot, amount: int) -> None:
+        """Pay into a lot."""
         if lot not in self.lots:
             self.lots.append(lot)
         lot.left += amount
+
+    def credit(self, lot: Lot, amount: int, kind: str, now: int) -> None:
+        """Pay into a lot: debt is repaid first, and what has lapsed already goes on."""
+        self.put(lot, amount)
         self.write(kind, amount)
+        self.repay(lot)
+        self.lapse(lot, now)
+
+    def repay(self, lot: Lot) -> None:
+        """What is owed is taken from the first credit that comes in."""
         repaid = min(self.debt, lot.free)
         if repaid:
             lot.left -= repaid
             self.debt -= repaid
             self.write("debt_repayment", 0)
-        self.lapse(lot, now)
 
     def lapse(self, lot: Lot, now: int) -> int:
         """Take what is free in a lot that is over out of the wallet."""
@@ -155,7 +166,7 @@ class Hold:
     expires_at: int
     amounts: dict[str, int]
     legs: list[tuple[Lot, int]]
-    spends: tuple[tuple[int, str, int, int], ...]
+    spends: list[Spend]
     economy: str | None
     status: str = "open"
 
@@ -167,7 +178,7 @@ class Paid:
     customer_id: int
     unit: str
     draws: list[tuple[Lot, int]]
-    spends: tuple[tuple[int, str, int, int], ...]
+    spends: list[Spend]  # what is still counted, the last at the end
     returned: Counter[int] = field(default_factory=Counter)
 
     def by_lot(self) -> dict[int, tuple[Lot, int]]:

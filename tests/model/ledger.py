@@ -6,12 +6,14 @@ database, no batch, no cache and no ledger account. Where the ledger makes an id
 """
 
 from collections import Counter
+from fractions import Fraction
 from typing import Any, Final
 
 from tallystick.core.adjustments import ClawBack, Grant, Refund, SetFrozen, VoidGrant
 from tallystick.core.catalog import Plan
 from tallystick.core.membership import ChangePlan, OpenCustomer
 from tallystick.core.operations import Charge, Operation, PlaceHold, Resolve
+from tallystick.core.settlement import Settle
 from tests.model.calendar import months_after, period_around
 from tests.model.holdings import Customer, Lot, Mismatch, Paid, Refused, Wallet
 from tests.model.state import Figures
@@ -80,10 +82,15 @@ class Model(Usage):
         }
 
     def _give_back(self, paid: Paid, unit: str, amount: int) -> list[tuple[Lot, int]]:
-        """Return ``amount`` in one unit, and take it from what budgets have spent."""
-        for budget_id, spent_unit, period, _ in paid.spends:
+        """Return ``amount`` in one unit, and take it from what budgets have spent, the last count first."""
+        uncounted = dict.fromkeys((budget_id for budget_id, *_ in paid.spends), amount)
+        for place in reversed(range(len(paid.spends))):
+            budget_id, spent_unit, period, counted = paid.spends[place]
             if spent_unit == unit:
-                self._limit(budget_id).spent[period] -= amount
+                part = min(counted, uncounted[budget_id])
+                uncounted[budget_id] -= part
+                self._limit(budget_id).spent[period] -= part
+                paid.spends[place] = budget_id, spent_unit, period, counted - part
         draws = []
         for lot, part in reversed(paid.by_lot().values()):
             back = min(amount, part - paid.returned[lot.id]) if lot.unit == unit else 0
@@ -111,7 +118,7 @@ class Model(Usage):
             expires_at=operation.expires_at,
             priority=operation.priority,
         )
-        lot.starts_at = starts_at
+        lot.starts_at, lot.origin = starts_at, operation.origin
         if starts_at > self.now:
             customer.scheduled.append(lot)
         else:
@@ -128,6 +135,7 @@ class Model(Usage):
             "unit": lot.unit,
             "amount": amount,
             "category": lot.category,
+            "origin": lot.origin,
             "priority": lot.priority,
             "effective_at": lot.starts_at,
             "expires_at": lot.expires_at,
@@ -187,6 +195,60 @@ class Model(Usage):
                     lot.expires_at += stood if lot.expires_at > wallet.frozen_at else 0
             wallet.frozen_at = None
         return {"id": number, "unit": operation.unit, "frozen_at": wallet.frozen_at}
+
+    def settle(self, operation: Settle, number: int) -> Figures:
+        """From one customer's lots to lots that another earns, by origin; the fee goes to the platform."""
+        payee = self.customers.get(operation.other_customer_id or 0)
+        if payee is None:
+            raise Refused("unknown_customer")
+        payer = self._wallet(operation.customer_id, operation.unit)
+        earner = self._wallet(payee.id, operation.unit)
+        price, fee = operation.price, operation.fee
+        draws: list[tuple[Lot, int]] = []
+        if price == 0 or payer is earner:
+            price = fee = 0
+        else:
+            if payer.frozen_at is not None:
+                raise Refused("wallet_frozen", unit=operation.unit)
+            self._check_credits(payer, price)
+            if earner.balance + price > LARGEST_BALANCE:
+                raise Refused("amount_too_large")
+            draws = self._spend(payer, price)
+            payer.write("task_debit", -price)
+            earner.write("task_credit", price - fee)
+            paid = sum(part for lot, part in draws if lot.origin == "paid")
+            fee_of_paid = int(Fraction(fee * paid, price))
+            payouts = {"paid": paid - fee_of_paid, "free": price - paid - (fee - fee_of_paid)}
+            self._earn(payee, operation, {origin: part for origin, part in payouts.items() if part})
+        return {
+            "id": number,
+            "payer_id": operation.customer_id,
+            "payee_id": payee.id,
+            "price": price,
+            "fee": fee,
+            "payout": price - fee,
+            "balance": payer.balance,
+            "available": payer.available(self.now),
+            "draws": shown(draws),
+        }
+
+    def _earn(self, payee: Customer, operation: Settle, payouts: dict[str, int]) -> None:
+        wallet = payee.wallets[operation.unit]
+        lots = []
+        for origin, amount in payouts.items():
+            lot = self._new_lot(
+                payee,
+                operation.unit,
+                "task_credit",
+                amount,
+                expires_at=None,
+                priority=operation.priority,
+            )
+            lot.origin, lot.started = origin, True
+            wallet.put(lot, amount)
+            lots.append(lot)
+        for lot in lots:
+            wallet.repay(lot)
 
     # --- customers and plans -------------------------------------------------------------------------------
 
@@ -266,4 +328,5 @@ METHODS: Final[dict[type, Any]] = {
     SetFrozen: Model.freeze,
     ChangePlan: Model.change_plan,
     OpenCustomer: Model.open,
+    Settle: Model.settle,
 }

@@ -143,9 +143,7 @@ class State:
         if wallet.standing is None:
             draws = wallet.take(amount, self.now)
         else:
-            if wallet.standing not in wallet.lots:
-                wallet.lots.append(wallet.standing)
-            wallet.standing.left += amount
+            wallet.put(wallet.standing, amount)
             wallet.write("monthly_grant", amount)
             draws = [(wallet.standing, amount)]
         for lot, part in draws:
@@ -170,7 +168,7 @@ class State:
                 wallets[unit].write("usage", -captured)
             for budget_id, spent_unit, period, _ in hold.spends:
                 if spent_unit == unit:
-                    self._limit(budget_id).spent[period] += captured - amount
+                    self._limit(budget_id).spent[period] -= max(amount - captured, 0)
         for lot, _ in hold.legs:
             wallets[lot.unit].lapse(lot, self.now)
         hold.status = status

@@ -2,7 +2,7 @@
 
 from tallystick.core.operations import Charge, Operation, PlaceHold, PricedOperation, Resolve
 from tests.model.calendar import HOUR
-from tests.model.holdings import Hold, Limit, Lot, Paid, Refused, Wallet
+from tests.model.holdings import Hold, Limit, Lot, Paid, Refused, Spend, Wallet
 from tests.model.state import Figures, State
 
 
@@ -52,8 +52,8 @@ class Usage(State):
             raise Refused("unknown_unit")
         return wallet
 
-    def _check(self, operation: PricedOperation) -> tuple[dict[str, int], Figures]:
-        """Frozen wallet, hourly limit, budgets, credits, in this order; then count the call."""
+    def _check(self, operation: PricedOperation) -> dict[str, int]:
+        """Frozen wallet, hourly limit, budgets, credits, in this order; gives the totals per unit."""
         totals: dict[str, int] = {}
         for part in operation.parts:
             totals[part.unit] = totals.get(part.unit, 0) + part.amount
@@ -66,26 +66,32 @@ class Usage(State):
             left = limit - self.calls[operation.customer_id, meter, hour]
             if count > left:
                 raise Refused("rate_limited", limit=limit, remaining=max(left, 0), reset_at=hour + HOUR)
-        budgets = [budget for budget in self._limits_of(operation) if totals.get(budget.unit)]
-        for budget in budgets:
-            self._check_limit(budget, totals[budget.unit])
+        for budget in self._limits_of(operation):
+            if totals.get(budget.unit):
+                self._check_limit(budget, totals[budget.unit])
         for unit, wallet in wallets.items():
             self._check_credits(wallet, totals[unit])
-        return totals, self._count(operation, hour, budgets, totals)
+        return totals
 
-    def _count(
-        self, operation: PricedOperation, hour: int, budgets: list[Limit], totals: dict[str, int]
-    ) -> Figures:
+    def _count(self, operation: PricedOperation, totals: dict[str, int]) -> Figures:
         """Note a call in its hourly limits and budgets."""
         states = []
+        hour = self.now // HOUR * HOUR
         for meter, limit, count in operation.hourly:
             self.calls[operation.customer_id, meter, hour] += count
             states.append((limit, limit - self.calls[operation.customer_id, meter, hour], hour + HOUR))
+        counts = tuple((meter, count) for meter, _, count in operation.hourly)
+        spends = tuple(self._count_spent(self._limits_of(operation), totals))
+        return {"limit": states[0] if states else None, "spends": spends, "counts": counts}
+
+    def _count_spent(self, budgets: list[Limit], amounts: dict[str, int]) -> list[Spend]:
+        """Count what is spent now in the current period of each budget."""
         spends = []
         for budget in budgets:
-            budget.spent[budget.period(self.now)] += totals[budget.unit]
-            spends.append((budget.id, budget.unit, budget.period(self.now), totals[budget.unit]))
-        return {"limit": states[0] if states else None, "spends": tuple(spends)}
+            if amounts.get(budget.unit):
+                budget.spent[budget.period(self.now)] += amounts[budget.unit]
+                spends.append((budget.id, budget.unit, budget.period(self.now), amounts[budget.unit]))
+        return spends
 
     def _figures_of(self, operation: PricedOperation, totals: dict[str, int]) -> Figures:
         unit = operation.parts[0].unit
@@ -103,21 +109,37 @@ class Usage(State):
             "created_at": self.now,
         }
 
+    def quote(self, operation: PricedOperation) -> Figures:
+        """What a charge would meet now: the available amount, the first limit's state, and what refuses."""
+        wallet = self._wallet(operation.customer_id, operation.parts[0].unit)
+        limit = None
+        if operation.hourly:
+            meter, most, _ = operation.hourly[0]
+            hour = self.now // HOUR * HOUR
+            limit = most, max(most - self.calls[operation.customer_id, meter, hour], 0), hour + HOUR
+        try:
+            self._check(operation)
+        except Refused as refused:
+            return {"available": wallet.available(self.now), "limit": limit, "code": refused.code}
+        return {"available": wallet.available(self.now), "limit": limit, "code": None}
+
     def charge(self, operation: Charge, number: int) -> Figures:
         """Draw every part."""
-        totals, counted = self._check(operation)
+        totals = self._check(operation)
+        counted = self._count(operation, totals)
         draws: list[tuple[Lot, int]] = []
         for part in operation.parts:
             wallet = self._wallet(operation.customer_id, part.unit)
             draws += self._spend(wallet, part.amount)
             wallet.write("usage", -part.amount)
         unit = operation.parts[0].unit
-        self.paid[number] = Paid(operation.customer_id, unit, draws, counted["spends"])
+        self.paid[number] = Paid(operation.customer_id, unit, draws, list(counted["spends"]))
         return self._figures_of(operation, totals) | counted | {"id": number, "draws": shown(draws)}
 
     def hold(self, operation: PlaceHold, number: int) -> Figures:
         """Reserve every unit's total."""
-        totals, counted = self._check(operation)
+        totals = self._check(operation)
+        counted = self._count(operation, totals)
         draws: list[tuple[Lot, int]] = []
         for unit, amount in totals.items():
             draws += self._reserve(self._wallet(operation.customer_id, unit), amount)
@@ -128,7 +150,7 @@ class Usage(State):
             operation.expires_at,
             totals,
             draws,
-            counted["spends"],
+            list(counted["spends"]),
             operation.economy,
         )
         self.holds[number] = hold
@@ -144,23 +166,20 @@ class Usage(State):
         if hold.status != "open":
             raise Refused("hold_not_open", status=hold.status)
         wanted = None if operation.amounts is None else dict(operation.amounts)
-        for unit, amount in (wanted or {}).items():
-            extra = amount - hold.amounts[unit]
-            if extra > 0:
-                wallet = self._wallet(hold.customer_id, unit)
-                if wallet.frozen_at is not None:
-                    raise Refused("wallet_frozen", unit=unit)
-                for budget in self._limits_of(operation):
-                    if budget.unit == unit:
-                        self._check_limit(budget, extra)
-                self._check_credits(wallet, extra)
+        extra = self._check_extra(operation, hold, wanted or {})
         status = "released" if wanted is None else "captured"
         draws = self._end(hold, wanted, status)
         first, held = next(iter(hold.amounts.items()))
-        if wanted is not None:
-            self.paid[number] = Paid(hold.customer_id, first, draws, ())
-        else:
-            wanted = dict.fromkeys(hold.amounts, 0)
+        wanted = wanted or dict.fromkeys(hold.amounts, 0)
+        spends = [
+            (budget_id, unit, period, min(spent, wanted[unit]))
+            for budget_id, unit, period, spent in hold.spends
+            if wanted[unit]
+        ]
+        # What is captured beyond the hold is spent like a charge made now.
+        spends += self._count_spent(self._limits_of(operation), extra)
+        if status == "captured":
+            self.paid[number] = Paid(hold.customer_id, first, draws, spends)
         wallet = self._wallet(hold.customer_id, first)
         return {
             "id": number,
@@ -176,7 +195,24 @@ class Usage(State):
             "draws": shown(draws),
             "economy": hold.economy,
             "created_at": self.now,
+            "spends": tuple(spends),
         }
+
+    def _check_extra(self, operation: Resolve, hold: Hold, wanted: dict[str, int]) -> dict[str, int]:
+        """What is captured beyond a hold must be there, and in no frozen wallet; gives it per unit."""
+        beyond = {}
+        for unit, amount in wanted.items():
+            extra = amount - hold.amounts[unit]
+            if extra > 0:
+                wallet = self._wallet(hold.customer_id, unit)
+                if wallet.frozen_at is not None:
+                    raise Refused("wallet_frozen", unit=unit)
+                for budget in self._limits_of(operation):
+                    if budget.unit == unit:
+                        self._check_limit(budget, extra)
+                self._check_credits(wallet, extra)
+                beyond[unit] = extra
+        return beyond
 
 
 def shown(draws: list[tuple[Lot, int]]) -> tuple[tuple[int, str, int], ...]:

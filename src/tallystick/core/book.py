@@ -646,13 +646,17 @@ class Book:
         lot.credits += amount
         self.transfer(transaction, from_account, lot.id, amount)
         self.entry(transaction, wallet, entry_type, amount, meter=meter)
-        if not lot.open:
-            lot.open = True
-            insort(wallet.lots, lot, key=Lot.burn_key)
+        self.enter_burn_order(wallet, lot)
         self.repay_debt(transaction, wallet, lot)
         self.lapse(transaction, wallet, lot)
         if lot.expires_at is not None and lot.available > 0:
             wallet.due_by(lot.expires_at)
+
+    def enter_burn_order(self, wallet: Wallet, lot: Lot) -> None:
+        """A lot that has credits again, or for the first time, may be drawn."""
+        if not lot.open:
+            lot.open = True
+            insort(wallet.lots, lot, key=Lot.burn_key)
 
     def repay_debt(self, transaction: Transaction, wallet: Wallet, lot: Lot) -> None:
         """What the wallet owes is taken from the first credit that comes in; the balance has counted it already."""

@@ -113,6 +113,7 @@ class Operation:
     metadata: str | None = None
     economy: str | None = None
     # What the store must load beside the customer's wallets and open lots.
+    other_customer_id: int | None = None
     hold_id: int | None = None
     charge_id: int | None = None
     grant_id: int | None = None

@@ -1,4 +1,4 @@
-"""Balances, statements, usage and holds, as a customer reads them. Everything due is booked before anything is shown."""
+"""Balances, statements, usage and holds, as a customer reads them. What is due is booked first."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tallystick.store import grants, holds, memberships, statements, wallets
 PERIODS: Final = {"7d": 7, "30d": 30, "90d": 90}
 HOLD_STATUSES: Final = ("open", "captured", "released", "expired")
 
-# What an entry belongs to: the id to show for a transaction of this kind, and whether that is the transaction's own.
+# What an entry belongs to: the prefix of its id, and whether that is the transaction itself or its subject.
 _REFERENCES: Final = {
     "charge": ("chg", True),
     "capture": ("chg", True),
@@ -44,7 +44,7 @@ _REFERENCES: Final = {
 class Balance:
     """A wallet now, in micro-units: ``balance = available + held - debt``, the last entry's balance after it.
 
-    ``balance = granted + purchased + earned - spent - expired - removed`` over its whole life. ``grants`` are the open
+    ``balance = granted + purchased + earned - spent - expired - removed`` over its life. ``grants`` are the open
     ones in burn order; what is left of them is the balance and the debt together.
     """
 
@@ -71,7 +71,7 @@ class Balance:
 
 @dataclass(frozen=True, slots=True)
 class EntryView:
-    """One line of a statement. ``id`` is its transaction's; ``reference`` the text id of what it belongs to."""
+    """One line of a statement: ``id`` is its transaction, ``reference`` the id of what it belongs to."""
 
     id: int
     number: int
@@ -160,8 +160,8 @@ class Billing:
         settle_if_due(context, customer_id)
         with context.database.read() as connection:
             wallet = _wallet(wallets.of_customer(connection, customer_id), context, unit)
-            lots = wallets.load_lots(connection, wallet)
-            rows = grants.by_ids(connection, [each.lot.id for each in lots])
+            wallets.load_lots(connection, wallet)
+            rows = grants.open_lots(connection, customer_id, wallet.unit)
             membership = memberships.get(connection, customer_id)
             scheduled_at = grants.next_scheduled(connection, customer_id, wallet.unit)
         plan = None if membership is None else economy.plans.get(membership.plan)
@@ -187,7 +187,7 @@ class Billing:
             threshold=economy.low_balance.warning_below(wallet.unit),
             next_grant_at=min((moment for moment in coming if moment is not None), default=None),
             frozen_at=wallet.frozen_at,
-            grants=tuple(view_of(rows[each.lot.id], now) for each in lots),
+            grants=tuple(view_of(rows[lot.id], now) for lot in wallet.lots),
         )
 
     def transactions(
@@ -202,7 +202,7 @@ class Billing:
         limit: int = DEFAULT_LIMIT,
         cursor: str | None = None,
     ) -> Page[EntryView]:
-        """A wallet's statement, newest first: entries of one type, from ``start`` on and before ``end``, where given."""
+        """A wallet's statement, newest first; of one type, from ``start`` on and before ``end`` if given."""
         context = self._context
         customer_id = self._customers.resolve(caller, customer)
         most, before = check_limit(limit), position_of("entries", cursor)
@@ -238,10 +238,13 @@ class Billing:
         with context.database.read() as connection:
             wallet = _wallet(wallets.of_customer(connection, customer_id), context, unit)
             after = statements.count_before(connection, wallet.id, last=wallet.sequence, moment=start)
-            upto = statements.count_before(connection, wallet.id, last=wallet.sequence, moment=day_start(now) + DAY)
+            upto = statements.count_before(
+                connection, wallet.id, last=wallet.sequence, moment=day_start(now) + DAY
+            )
             rows = statements.by_day(connection, wallet.id, after=after, upto=upto)
         days = tuple(
-            _day(at, [row for row in rows if row.day_at == at]) for at in range(start, day_start(now) + 1, DAY)
+            _day(at, [row for row in rows if row.day_at == at])
+            for at in range(start, day_start(now) + 1, DAY)
         )
         by_meter: dict[str, int] = {}
         for day in days:

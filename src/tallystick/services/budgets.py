@@ -1,7 +1,7 @@
 """Budgets: how much a customer, one of its agents or a key may spend in one unit per UTC day or month.
 
-Budgets nest, and every one of them must have room. One counts from the moment it is set; changing its amount keeps
-what it has counted, and a subject may have one per day and one per month. The ledger enforces them (core/limits.py).
+Budgets nest, and every one of them must have room. One counts from the moment it is set; changing its amount
+keeps what it has counted, and a subject may have one per day and one per month. The ledger enforces them.
 """
 
 from __future__ import annotations
@@ -63,10 +63,10 @@ class Budgets:
         amount: Number,
         per: str,
     ) -> BudgetInfo:
-        """Set a budget, or change its amount. ``subject`` is an agent's name or a key's id, none for a customer.
+        """Set a budget, or change its amount; ``subject`` is an agent's name or a key's id, or nothing.
 
-        Users set budgets for their own customer, its agents and its keys, services and admins for any; a key with
-        a budget sets none.
+        Users set budgets for their own customer, its agents and its keys, services and admins for any; a key
+        with a budget sets none.
         """
         terms = budget_terms(self._context, amount=amount, unit=unit, per=per)
         wanted = self._row(caller, level, subject, customer, terms)
@@ -96,13 +96,10 @@ class Budgets:
         def work(connection: Connection) -> list[BudgetInfo]:
             now = context.now()
             if owner is not None:
-                context.ledger.settle(
-                    connection, [owner], now=now
-                )  # Holds that have ended gave back what they held.
-            if found is None and owner is not None:
-                rows = store.of_customer(connection, owner, now=now)
-            elif found is not None:
-                rows = store.of_key(connection, found.id, now=now)
+                # Holds that have ended gave back what they had counted.
+                context.ledger.settle(connection, [owner], now=now)
+            key_id = None if found is None else found.id
+            rows = store.listed(connection, now=now, customer_id=owner, key_id=key_id)
             return [_info(row, spent, now) for row, spent in rows]
 
         return context.database.transact(work)

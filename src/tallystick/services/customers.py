@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -12,7 +13,7 @@ from sqlalchemy.engine import Connection
 from tallystick.core import errors
 from tallystick.core.ids import from_text, to_text
 from tallystick.core.membership import OpenCustomer
-from tallystick.services.context import Answer, Caller, Context
+from tallystick.services.context import SYSTEM, Answer, Caller, Context
 from tallystick.services.requests import check_metadata, check_text, is_storable
 from tallystick.store import customers as store
 
@@ -55,6 +56,11 @@ class Customers:
         if not caller.is_service and number != caller.customer_id:
             raise errors.UnknownCustomer(customer)
         return number
+
+    async def look_up(self, customer: str | None) -> None:
+        """Let ``resolve`` find a customer in memory, so that a coroutine need not wait for the database in its loop."""
+        if customer is not None and customer not in self._context.customer_ids:
+            await asyncio.to_thread(self.resolve, SYSTEM, customer)
 
     def _find(self, customer: str) -> int:
         if not customer or len(customer) > 255 or not is_storable(customer):  # noqa: PLR2004 - as for creation

@@ -7,7 +7,7 @@ from tallystick.store import wallets
 
 
 def settle_if_due(context: Context, customer_id: int) -> None:
-    """Book all that time alone made happen to a customer up to now; usually that is nothing, and one look tells."""
+    """Book all that time alone made happen to a customer; usually that is nothing, and one look tells."""
     ledger = context.ledger
     while True:
         units = len(context.economy().units)

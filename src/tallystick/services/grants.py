@@ -8,7 +8,15 @@ from decimal import Decimal
 from typing import Any, Final, Literal, TypeAlias
 
 from tallystick.core import errors
-from tallystick.core.adjustments import ClawBack, ClawbackResult, FreezeResult, Grant, GrantResult, SetFrozen, VoidGrant
+from tallystick.core.adjustments import (
+    ClawBack,
+    ClawbackResult,
+    FreezeResult,
+    Grant,
+    GrantResult,
+    SetFrozen,
+    VoidGrant,
+)
 from tallystick.core.amounts import parse_amount
 from tallystick.core.ids import from_text
 from tallystick.core.operations import Operation
@@ -26,7 +34,9 @@ Status: TypeAlias = Literal["scheduled", "active", "used", "expired", "voided"]
 
 ORIGINS: Final = ("free", "paid")
 PRIORITY_MAX: Final = 1000
-LATEST_MICROS: Final = 253_402_300_799_999_999  # the end of the year 9999, past which no door can write a time
+LATEST_MICROS: Final = (
+    253_402_300_799_999_999  # the end of the year 9999, past which no door can write a time
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +92,18 @@ class Grants:
         chosen = _one_of("category", category, GRANT_CATEGORIES)
         micros = parse_amount(amount)
         name = economy.primary_unit if unit is None else economy.unit(unit).name
-        content = (customer, micros, category, name, origin, expires_at, effective_at, priority, reason, reference)
+        content = (
+            customer,
+            micros,
+            category,
+            name,
+            origin,
+            expires_at,
+            effective_at,
+            priority,
+            reason,
+            reference,
+        )
         operation = Grant(
             customer_id=self._customers.resolve(caller, customer),
             caller=caller.name,
@@ -91,8 +112,12 @@ class Grants:
             amount=micros,
             category=chosen,
             origin=origin_of(chosen) if origin is None else _one_of("origin", origin, ORIGINS),
-            priority=economy.priority(chosen) if priority is None else _whole("priority", priority, PRIORITY_MAX),
-            effective_at=None if effective_at is None else _whole("effective_at", effective_at, LATEST_MICROS),
+            priority=economy.priority(chosen)
+            if priority is None
+            else _whole("priority", priority, PRIORITY_MAX),
+            effective_at=None
+            if effective_at is None
+            else _whole("effective_at", effective_at, LATEST_MICROS),
             expires_at=None if expires_at is None else _whole("expires_at", expires_at, LATEST_MICROS),
             description=check_text(reason, field="reason"),
             reference=check_text(reference, field="reference"),
@@ -144,7 +169,7 @@ class Grants:
         reason: str | None = None,
         idempotency_key: str | None,
     ) -> Answer[ClawbackResult]:
-        """Take credits back after a refund or dispute of their payment; what was spent already becomes debt."""
+        """Take credits back after a refund or dispute of their payment; what was spent becomes debt."""
         require_service(caller)
         number, owner = self._owner(grant_id)
         micros = parse_amount(amount)
@@ -182,13 +207,13 @@ class Wallets:
     def freeze(
         self, caller: Caller, *, customer: str | None, unit: str | None = None, reason: str | None = None
     ) -> FreezeResult:
-        """Let nothing be drawn from a wallet and nothing in it expire, until it is thawed. A repeat changes nothing."""
+        """Let nothing be drawn from a wallet and nothing in it expire; a repeat is harmless."""
         return self._set(caller, customer=customer, unit=unit, reason=reason, frozen=True)
 
     def thaw(
         self, caller: Caller, *, customer: str | None, unit: str | None = None, reason: str | None = None
     ) -> FreezeResult:
-        """Let a wallet be drawn from again; what would have expired meanwhile lives on for the time that was lost."""
+        """Let a wallet be drawn from again; each grant lives on for the time that it lost."""
         return self._set(caller, customer=customer, unit=unit, reason=reason, frozen=False)
 
     def _set(

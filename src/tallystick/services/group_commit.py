@@ -18,6 +18,7 @@ from sqlalchemy.engine import Connection
 from tallystick.core import errors
 from tallystick.core.book import Book
 from tallystick.core.operations import Operation
+from tallystick.services.in_flight import InFlight
 from tallystick.store.engine import Database
 from tallystick.store.ledger import Ledger, Outcome
 
@@ -92,14 +93,25 @@ class GroupCommit:
         self._now = now
         self._observe = observe
         self._queue: queue.SimpleQueue[Ticket | None] = queue.SimpleQueue()
+        self._in_flight = InFlight()
         self._closed = False
         self._guard = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="group-commit", daemon=True)
         self._thread.start()
 
+    @property
+    def depth(self) -> int:
+        """How many operations wait for the next batch."""
+        return self._queue.qsize()
+
     def run(self, operation: Operation) -> Outcome:
-        """Post one operation and wait for its commit."""
+        """Post one operation and wait for its commit.
+
+        Raises ``IdempotencyInFlight`` while another with the same key is on its way in this process; those of one
+        ``run_all`` may share a key, and then the later ones are repeats.
+        """
         ticket = Ticket(operation)
+        self._in_flight.claim(operation.idempotency, ticket)
         self._put(ticket)
         return ticket.wait()
 
@@ -111,8 +123,9 @@ class GroupCommit:
         return [ticket.wait() for ticket in tickets]
 
     async def run_async(self, operation: Operation) -> Outcome:
-        """Post one operation and await its commit. Cancelling the wait does not undo the operation."""
+        """As ``run``, awaited. Cancelling the wait does not undo the operation."""
         ticket = Ticket(operation)
+        self._in_flight.claim(operation.idempotency, ticket)
         future = ticket.attach(asyncio.get_running_loop())
         self._put(ticket)
         await future
@@ -138,6 +151,7 @@ class GroupCommit:
 
     def _put(self, ticket: Ticket) -> None:
         if self._closed:
+            self._in_flight.release(ticket.operation.idempotency, ticket)
             raise errors.ServiceUnavailable("the server is shutting down")
         self._queue.put(ticket)
 
@@ -185,7 +199,7 @@ class GroupCommit:
         def work(connection: Connection) -> tuple[list[Outcome], Book]:
             return self._ledger.post_book(connection, operations, now=self._now())
 
-        outcomes, book = self._database.transact(work)
+        outcomes, book = self._database.transact_hot(work)
         self._ledger.keep(book)
         for ticket, outcome in zip(batch, outcomes, strict=True):
             ticket.outcome = outcome
@@ -204,6 +218,7 @@ class GroupCommit:
         waiting: dict[asyncio.AbstractEventLoop, list[Ticket]] = {}
         first: Ticket | None = None
         for ticket in reversed(batch):
+            self._in_flight.release(ticket.operation.idempotency, ticket)
             if ticket.loop is None:
                 ticket.next = first
                 first = ticket

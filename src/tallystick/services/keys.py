@@ -1,8 +1,8 @@
-"""API keys: made, listed and revoked. No key makes one that may do or spend more than itself, or that lasts longer.
+"""API keys: made, listed and revoked. A key makes none that may do or spend more than itself, or outlives it.
 
-A user's key has the role ``user`` and acts for that user's customer. Keys of the roles ``service`` and ``admin``
-belong to no customer; what they did goes by their name, so that a new key with the same name takes over from an
-old one.
+A user's key has the role ``user`` and acts for that user's customer. Keys of the roles ``service`` and
+``admin`` belong to no customer; what they did goes by their name, so that a new key of the same name takes
+over.
 """
 
 from __future__ import annotations
@@ -215,7 +215,7 @@ def budget_terms(
 def ensure_admin_key(
     context: Context, given: str | None, *, random_text: Callable[[], str] = new_secret
 ) -> str | None:
-    """See to it that an admin can get in: by the key of the environment, or else by a new one if there is none.
+    """See to it that an admin can get in: by the key of the environment, or by a new one if there is none.
 
     Gives the new key, which is shown once. Raises ``ConfigurationError`` when the given one cannot be one.
     """

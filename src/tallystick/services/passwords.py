@@ -27,10 +27,9 @@ class Passwords:
             return self._hasher.hash(password)
 
     def verify(self, stored: str | None, password: str) -> bool:
-        """Whether this is the password; None, where there is no such user, takes as long and is never right."""
-        decoy = (
-            self._decoy
-        )  # Made by whoever comes first, known or unknown, so that its making tells nothing.
+        """Whether this is the password; None, for no such user, takes as long and is never right."""
+        # Made by whoever comes first, known or unknown, so that its making tells nothing.
+        decoy = self._decoy
         with self._turns:
             try:
                 self._hasher.verify(decoy if stored is None else stored, password)

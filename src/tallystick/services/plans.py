@@ -71,7 +71,9 @@ class Plans:
             period_start=start,
             period_end=end,
             allowances=tuple(
-                AllowanceView(each.unit, each.amount_micros, granted.get(each.unit, 0), each.rollover_cap_micros)
+                AllowanceView(
+                    each.unit, each.amount_micros, granted.get(each.unit, 0), each.rollover_cap_micros
+                )
                 for each in allowances
             ),
         )

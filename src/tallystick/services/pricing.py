@@ -78,7 +78,7 @@ class Pricing:
 
     def __init__(self, context: Context, customers: Customers, economies: Economies) -> None:
         self._context = context
-        self._customers = customers
+        self.customers = customers
         self.economies = economies
         self._prices: dict[tuple[str, str, int], Priced] = {}
 
@@ -124,7 +124,7 @@ class Pricing:
         economy, meter, quantity, parts, hourly = self.price(usage)
         content = _content(usage, quantity)
         return Charge(
-            customer_id=self._customers.resolve(caller, usage.customer),
+            customer_id=self.customers.resolve(caller, usage.customer),
             caller=caller.name,
             key_id=caller.key_id,
             key_has_budget=caller.key_has_budget,
@@ -143,7 +143,7 @@ class Pricing:
         """The operation that reserves the price of a usage."""
         economy, meter, quantity, parts, hourly = self.price(usage)
         return PlaceHold(
-            customer_id=self._customers.resolve(caller, usage.customer),
+            customer_id=self.customers.resolve(caller, usage.customer),
             caller=caller.name,
             key_id=caller.key_id,
             key_has_budget=caller.key_has_budget,
@@ -179,7 +179,7 @@ class Pricing:
         micros = parse_amount(amount)
         content = (customer, micros, name, agent, description, metadata, expires_in)
         return PlaceHold(
-            customer_id=self._customers.resolve(caller, customer),
+            customer_id=self.customers.resolve(caller, customer),
             caller=caller.name,
             key_id=caller.key_id,
             key_has_budget=caller.key_has_budget,
@@ -258,6 +258,7 @@ class Charges:
 
     async def create_async(self, caller: Caller, usage: Usage, *, idempotency_key: str | None) -> Answer[ChargeResult]:
         """As ``create``, awaited: the way in of the doors."""
+        await self._customers.look_up(usage.customer)
         operation = self._pricing.charge(caller, usage, idempotency_key)
         return await self._pricing.finish_async(operation, await self._context.commit.run_async(operation))
 
@@ -270,19 +271,13 @@ class Charges:
         """
         if not 1 <= len(usages) <= MAX_BATCH:
             raise errors.ValidationFailed([("charges", f"expected 1 to {MAX_BATCH} charges")])
-        answers: list[Answer[ChargeResult] | errors.Refusal | None] = [None] * len(usages)
-        operations: list[Operation] = []
-        places: list[int] = []
-        for index, item in enumerate(usages):
-            if isinstance(item, errors.Refusal):
-                answers[index] = item
-                continue
-            try:
-                operations.append(self._pricing.charge(caller, *item))
-            except errors.Refusal as refusal:
-                answers[index] = refusal
-            else:
-                places.append(index)
+        # Pricing a thousand usages takes a while: meanwhile the loop serves others.
+        read = await asyncio.to_thread(lambda: [self._read(caller, item) for item in usages])
+        answers: list[Answer[ChargeResult] | errors.Refusal | None] = [
+            each if isinstance(each, errors.Refusal) else None for each in read
+        ]
+        places = [index for index, each in enumerate(read) if not isinstance(each, errors.Refusal)]
+        operations: list[Operation] = [each for each in read if not isinstance(each, errors.Refusal)]
         outcomes = await self._context.commit.run_all_async(operations)
         for index, operation, outcome in zip(places, operations, outcomes, strict=True):
             try:
@@ -290,6 +285,16 @@ class Charges:
             except errors.Refusal as refusal:
                 answers[index] = refusal
         return [answer for answer in answers if answer is not None]
+
+    def _read(
+        self, caller: Caller, item: tuple[Usage, str | None] | errors.Refusal
+    ) -> Operation | errors.Refusal:
+        if isinstance(item, errors.Refusal):
+            return item
+        try:
+            return self._pricing.charge(caller, *item)
+        except errors.Refusal as refusal:
+            return refusal
 
     def refund(
         self,
@@ -376,6 +381,7 @@ class Holds:
         self, caller: Caller, usage: Usage, *, idempotency_key: str | None, expires_in: int = DEFAULT_HOLD_SECONDS
     ) -> Answer[HoldResult]:
         """As ``create``, awaited."""
+        await self._pricing.customers.look_up(usage.customer)
         operation = self._pricing.hold(caller, usage, idempotency_key, expires_in)
         return await self._pricing.finish_async(operation, await self._context.commit.run_async(operation))
 

@@ -16,7 +16,7 @@ _LONGEST_ADDRESS: Final = 100
 
 @dataclass(frozen=True, slots=True)
 class Throttle:
-    """At most ``limit`` attempts of one subject in each window; windows follow one another from the epoch on."""
+    """At most ``limit`` attempts of one subject in each window; the windows begin at whole multiples."""
 
     name: str
     limit: int
@@ -46,7 +46,7 @@ class Throttle:
 
 
 def network_of(ip: str) -> str:
-    """Whom an address stands for: itself, or in IPv6 its /64, since one connection has that many addresses."""
+    """Whom an address stands for: itself, or in IPv6 its /64, since one line has that many addresses."""
     try:
         address = ipaddress.ip_address(ip.partition("%")[0])
     except ValueError:

@@ -1,7 +1,7 @@
 """Budgets as they are set; what a period has spent is counted by the ledger.
 
-A subject has at most one budget per unit and kind of period: the writer locks the subject (a customer's wallets, or
-a key) before it looks.
+A subject has at most one budget per unit and kind of period: the writer locks the subject (a customer's
+wallets, or a key) before it looks.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from tallystick.store.schema import budget_counters, budgets
 
 @dataclass(frozen=True, slots=True)
 class BudgetRow:
-    """A spending limit of ``amount`` micro-units per UTC ``day`` or ``month``; a service's key has no customer."""
+    """A limit of ``amount`` micro-units per UTC ``day`` or ``month``; a service's key has no customer."""
 
     id: int
     customer_id: int | None
@@ -42,7 +42,7 @@ _COLUMNS = (
 
 
 def put(connection: Connection, row: BudgetRow) -> BudgetRow:
-    """Set a budget: one that is there keeps its id, and so what it counted. The caller has locked the subject."""
+    """Set a budget: one that is there keeps its id, and what it counted. The caller locked the subject."""
     found = connection.execute(sa.select(*_COLUMNS).where(_same(row))).first()
     if found is None:
         connection.execute(
@@ -64,7 +64,7 @@ def put(connection: Connection, row: BudgetRow) -> BudgetRow:
 
 
 def remove(connection: Connection, row: BudgetRow) -> bool:
-    """Delete the budget of this subject, unit and period, if there is one; its counters stay for the audit."""
+    """Delete the budget of this subject, unit and period, if it is there; its counters stay for the audit."""
     return connection.execute(budgets.delete().where(_same(row))).rowcount > 0
 
 
@@ -87,25 +87,11 @@ def number_of(connection: Connection, *, customer_id: int) -> int:
     return int(connection.scalar(query) or 0)
 
 
-def of_customer(connection: Connection, customer_id: int, *, now: int) -> list[tuple[BudgetRow, int]]:
-    """The budgets of a customer, its agents and keys, oldest first, with what the current period has spent."""
-    return _with_spent(connection, budgets.c.customer_id == customer_id, now)
-
-
-def of_key(connection: Connection, key_id: int, *, now: int) -> list[tuple[BudgetRow, int]]:
-    """The budgets of a key, with what the current period has spent."""
-    return _with_spent(connection, budgets.c.key_id == key_id, now)
-
-
-def spent_of(connection: Connection, number: int, *, period_at: int) -> int:
-    """What one period of a budget has spent."""
-    counted = budget_counters.c.budget_id == number, budget_counters.c.period_at == period_at
-    return int(connection.scalar(sa.select(budget_counters.c.spent).where(*counted)) or 0)
-
-
-def _with_spent(
-    connection: Connection, condition: sa.ColumnElement[bool], now: int
+def listed(
+    connection: Connection, *, now: int, customer_id: int | None = None, key_id: int | None = None
 ) -> list[tuple[BudgetRow, int]]:
+    """The budgets of a key, or of a customer, its agents and keys, oldest first, with what each has spent."""
+    condition = budgets.c.customer_id == customer_id if key_id is None else budgets.c.key_id == key_id
     period = sa.case(
         (budgets.c.per == "day", sa.literal(period_start("day", now), sa.BigInteger)),
         else_=sa.literal(period_start("month", now), sa.BigInteger),
@@ -118,3 +104,9 @@ def _with_spent(
         .order_by(budgets.c.id)
     )
     return [(BudgetRow(*row[:-1]), int(row[-1])) for row in connection.execute(query)]
+
+
+def spent_of(connection: Connection, number: int, *, period_at: int) -> int:
+    """What one period of a budget has spent."""
+    counted = budget_counters.c.budget_id == number, budget_counters.c.period_at == period_at
+    return int(connection.scalar(sa.select(budget_counters.c.spent).where(*counted)) or 0)

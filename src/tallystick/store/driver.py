@@ -7,7 +7,7 @@ Statements are written once with ``?`` for a value and ``{ids:column}`` for "thi
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from itertools import chain
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -142,7 +142,7 @@ class PostgresDriver:
 
     def fetch(self, raw: Any, statements: Sequence[tuple[str, Row]]) -> list[list[Row]]:  # noqa: ANN401
         """Every statement's rows, in one round trip."""
-        with raw.pipeline():
+        with self.pipeline(raw):
             cursors = [raw.execute(self.sql(text), parameters) for text, parameters in statements]
             return [cursor.fetchall() for cursor in cursors]
 
@@ -178,8 +178,8 @@ class PostgresDriver:
         return None
 
     def pipeline(self, raw: Any) -> Any:  # noqa: ANN401
-        """Statements whose answers nobody waits for go out together."""
-        return raw.pipeline()
+        """Statements whose answers nobody waits for go out together; inside a pipeline there is nothing more to do."""
+        return nullcontext() if raw.pgconn.pipeline_status else raw.pipeline()
 
     def may_retry(self, error: BaseException | None) -> bool:
         """Whether the same work may succeed when it is done again."""

@@ -1,7 +1,8 @@
-"""Reading grants: their terms, and what is left of them. An unlimited plan's standing lot is no grant that anyone made."""
+"""Reading grants: their terms and what is left of them. An unlimited plan's standing lot is no grant."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -10,6 +11,7 @@ from sqlalchemy.engine import Connection
 
 from tallystick.core.words import LOT
 from tallystick.store.schema import accounts, grants
+from tallystick.store.wallets import IS_OPEN
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,10 +95,15 @@ def all_of_customer(connection: Connection, customer_id: int) -> list[GrantRow]:
     return [GrantRow(*row) for row in connection.execute(query.order_by(grants.c.id))]
 
 
-def by_ids(connection: Connection, numbers: list[int]) -> dict[int, GrantRow]:
-    """Some lots by their ids."""
-    query = _select().where(grants.c.id.in_(numbers))
+def open_lots(connection: Connection, customer_id: int, unit: str) -> dict[int, GrantRow]:
+    """A wallet's lots that are not empty, standing lots of unlimited plans included, by their ids."""
+    query = _select().where(accounts.c.customer_id == customer_id, IS_OPEN, accounts.c.unit == unit)
     return {row.id: GrantRow(*row) for row in connection.execute(query)}
+
+
+def by_ids(connection: Connection, numbers: Sequence[int]) -> dict[int, GrantRow]:
+    """Some lots, standing lots of unlimited plans included, by their ids."""
+    return {row.id: GrantRow(*row) for row in connection.execute(_select().where(grants.c.id.in_(numbers)))}
 
 
 def next_scheduled(connection: Connection, customer_id: int, unit: str) -> int | None:

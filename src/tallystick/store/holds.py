@@ -35,7 +35,7 @@ class HoldRow:
 def of_customer(
     connection: Connection, customer_id: int, *, status: str | None, before: int | None, limit: int
 ) -> list[HoldRow]:
-    """A customer's holds, newest first, from behind the id ``before``. ``captured`` is in the hold's first unit."""
+    """A customer's holds, newest first, behind the id ``before``; ``captured`` is in the first unit."""
     made, resolved = transactions.alias("made"), transactions.alias("resolved")
     query = (
         sa.select(

@@ -1,11 +1,13 @@
 """API keys. A key is stored by its digest, never itself; a revoked key stays as a record."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from tallystick.store.engine import Database
+from tallystick.store.driver import Driver
+from tallystick.store.engine import raw_connection
 from tallystick.store.schema import api_keys, settings
 
 _COLUMNS = (
@@ -19,9 +21,9 @@ _COLUMNS = (
     api_keys.c.expires_at,
     api_keys.c.revoked_at,
 )
-_BEARER = (
-    "SELECT k.id, k.customer_id, k.name, k.role, k.expires_at, k.revoked_at, "
-    "EXISTS (SELECT 1 FROM budgets b WHERE b.key_id = k.id) FROM api_keys k WHERE k.key_hash = ?"
+_BEARERS = (
+    "SELECT k.key_hash, EXISTS (SELECT 1 FROM budgets b WHERE b.key_id = k.id), "
+    "k.id, k.customer_id, k.name, k.role, k.expires_at, k.revoked_at FROM api_keys k WHERE {names:k.key_hash}"
 )
 
 
@@ -44,13 +46,13 @@ class KeyRow:
 class Bearer:
     """What a request that shows a key must know of it."""
 
+    has_budget: bool
     id: int
     customer_id: int | None
     name: str
     role: str
     expires_at: int | None
     revoked_at: int | None
-    has_budget: bool
 
 
 def add(connection: Connection, row: KeyRow, *, key_hash: str) -> None:
@@ -71,10 +73,10 @@ def add(connection: Connection, row: KeyRow, *, key_hash: str) -> None:
     )
 
 
-def bearer(database: Database, key_hash: str) -> Bearer | None:
-    """Who shows the key with this digest: one read by an index, since every request asks."""
-    row = database.first(_BEARER, (key_hash,))
-    return None if row is None else Bearer(*row[:-1], bool(row[-1]))
+def bearers(connection: Connection, driver: Driver, hashes: Sequence[str]) -> dict[str, Bearer]:
+    """Who shows the keys with these digests: one read by an index, as every request asks."""
+    rows = raw_connection(connection).execute(driver.sql(_BEARERS), (driver.names(hashes),)).fetchall()
+    return {key_hash: Bearer(bool(has_budget), *fields) for key_hash, has_budget, *fields in rows}
 
 
 def by_hash(connection: Connection, key_hash: str) -> KeyRow | None:

@@ -25,6 +25,7 @@ from tallystick.core.ids import to_text
 from tallystick.core.limits import HOUR_MICROS, Budget, hour_of, period_start
 from tallystick.core.membership import OpenCustomer, PlanResult, open_wallet
 from tallystick.core.operations import ChargeResult, HoldResult, Limit, Operation, PricedOperation, ResolveResult
+from tallystick.core.settlement import SettlementResult
 from tallystick.core.words import DEBT, SYSTEM, SYSTEM_ACCOUNTS
 from tallystick.store.driver import Change, Driver, Insert, Row
 from tallystick.store.engine import raw_connection
@@ -43,6 +44,7 @@ RESULTS: Final[dict[str, type]] = {
     "thaw": FreezeResult,
     "plan_change": PlanResult,
     "sign_up": PlanResult,
+    "settlement": SettlementResult,
 }
 _encode: Final = msgspec.json.Encoder().encode
 _decoders: Final = {kind: msgspec.json.Decoder(result).decode for kind, result in RESULTS.items()}
@@ -477,6 +479,7 @@ class Ledger:
         driver = self._driver
         book = Book(now=now, new_id=self._new_id, system_account=self.system_account)
         wanted = {operation.customer_id for operation in operations if not isinstance(operation, OpenCustomer)}
+        wanted.update(each.other_customer_id for each in operations if each.other_customer_id is not None)
         customers = sorted(wanted.union(customer_ids))
         fresh = self._kept.take(book, customers, driver.version(raw))
         ids = driver.numbers(fresh)

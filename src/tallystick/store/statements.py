@@ -1,7 +1,7 @@
 """Reading statements: the entries of one wallet, in pages and summed up by day.
 
-Entries are numbered without gaps and their times never fall, so a moment's place among them is found by halving: no
-index by time is needed, and a page is as quick at the end of a long statement as at its beginning.
+Entries are numbered without gaps and their times never fall, so a moment's place among them is found by
+halving: no index by time is needed, and a page is as quick at the end of a long statement as at its start.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def page(
     )
     if entry_type is not None:
         query = query.where(entries.c.type == entry_type)
-    return [EntryRow(*row) for row in connection.execute(query)]
+    return [EntryRow(*tuple(row)) for row in connection.execute(query)]
 
 
 def by_day(connection: Connection, wallet_id: int, *, after: int, upto: int) -> list[DayRow]:

@@ -12,12 +12,14 @@ _ADD = sa.text(
 
 
 def add(connection: Connection, subject: str, window_at: int, number: int) -> int:
-    """Count ``number`` more; gives the count with them. With 0, it locks and reads.
-
-    Whoever counts the same subject meanwhile waits for the end of the transaction.
-    """
+    """Count ``number`` more; gives the count. Others who count it wait for the end of the transaction."""
     parameters = {"subject": subject, "window_at": window_at, "number": number}
     return int(connection.execute(_ADD, parameters).scalar_one())
+
+
+def lock(connection: Connection, subject: str, window_at: int) -> int:
+    """What has been counted; nobody else counts until the end of the transaction."""
+    return add(connection, subject, window_at, 0)
 
 
 def count(connection: Connection, subject: str, window_at: int) -> int:

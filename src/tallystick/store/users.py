@@ -1,16 +1,18 @@
 """Users and their sessions. A session is stored by the digest of its token, never by the token itself."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from tallystick.store.engine import Database
+from tallystick.store.driver import Driver
+from tallystick.store.engine import raw_connection
 from tallystick.store.schema import sessions, users
 
-_SESSION = (
-    "SELECT u.id, u.customer_id, s.expires_at FROM sessions s JOIN users u ON u.id = s.user_id "
-    "WHERE s.token_hash = ?"
+_SESSIONS = (
+    "SELECT s.token_hash, u.id, u.customer_id, s.expires_at FROM sessions s JOIN users u ON u.id = s.user_id "
+    "WHERE {names:s.token_hash}"
 )
 
 
@@ -83,10 +85,10 @@ def add_session(
     )
 
 
-def session_owner(database: Database, token_hash: str) -> SessionOwner | None:
-    """Who a session belongs to: one read by the primary keys, since every request asks."""
-    row = database.first(_SESSION, (token_hash,))
-    return None if row is None else SessionOwner(*row)
+def session_owners(connection: Connection, driver: Driver, hashes: Sequence[str]) -> dict[str, SessionOwner]:
+    """Who sessions belong to, by the digest of the token: one indexed read, as every request asks."""
+    rows = raw_connection(connection).execute(driver.sql(_SESSIONS), (driver.names(hashes),)).fetchall()
+    return {token_hash: SessionOwner(*owner) for token_hash, *owner in rows}
 
 
 def end_session(connection: Connection, *, token_hash: str, user_id: int) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 import sqlalchemy as sa
@@ -10,9 +9,9 @@ from sqlalchemy.engine import Connection
 
 from tallystick.core.book import Lot, Wallet
 from tallystick.core.words import DEBT
-from tallystick.store.schema import accounts, grants, wallets
+from tallystick.store.schema import accounts, wallets
 
-# Written as the partial index has it: `is_open = 1`, as SQLite would otherwise be asked, does not use the index.
+# As the partial index has it: for `is_open = 1`, which SQLite would be asked otherwise, it is not used.
 IS_OPEN: Final = sa.literal_column("accounts.is_open", sa.Boolean())
 
 # In the order of the constructors of Wallet and Lot.
@@ -52,42 +51,32 @@ _LOT: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class OpenLot:
-    """A lot that is not empty, with what its grant says."""
-
-    lot: Lot
-    amount: int
-    reason: str | None
-    reference: str | None
-    created_at: int
-
-
 def is_due(connection: Connection, customer_id: int, *, now: int, units: int) -> bool:
     """Whether anything of a customer waits to be booked, or a unit that came later has no wallet yet."""
-    moments = connection.scalars(sa.select(wallets.c.next_due_at).where(wallets.c.customer_id == customer_id)).all()
+    moments = connection.scalars(
+        sa.select(wallets.c.next_due_at).where(wallets.c.customer_id == customer_id)
+    ).all()
     return bool(moments) and (min(moments) <= now or len(moments) < units)
 
 
 def of_customer(connection: Connection, customer_id: int) -> dict[str, Wallet]:
     """A customer's wallets by their unit, without their lots."""
-    rows = connection.execute(sa.select(*_WALLET).where(wallets.c.customer_id == customer_id).order_by(wallets.c.id))
-    return {row.unit: Wallet(*row) for row in rows}
-
-
-def load_lots(connection: Connection, wallet: Wallet) -> list[OpenLot]:
-    """Put the open lots, in burn order, and the debt into a wallet; gives the lots with their grants."""
     rows = connection.execute(
-        sa.select(*_LOT, grants.c.amount, grants.c.reason, grants.c.reference, grants.c.created_at)
-        .join_from(accounts, grants, grants.c.id == accounts.c.id, isouter=True)
-        .where(accounts.c.customer_id == wallet.customer_id, IS_OPEN, accounts.c.unit == wallet.unit)
+        sa.select(*_WALLET).where(wallets.c.customer_id == customer_id).order_by(wallets.c.id)
     )
-    found: list[OpenLot] = []
+    return {row.unit: Wallet(*tuple(row)) for row in rows}
+
+
+def load_lots(connection: Connection, wallet: Wallet) -> None:
+    """Put the open lots, in burn order, and the debt into a wallet."""
+    rows = connection.execute(
+        sa.select(*_LOT).where(
+            accounts.c.customer_id == wallet.customer_id, IS_OPEN, accounts.c.unit == wallet.unit
+        )
+    )
     for row in rows:
         if row.kind == DEBT:
             wallet.debt = row.debits_posted - row.credits_posted
         else:
-            found.append(OpenLot(Lot(*row[: len(_LOT)]), row.amount, row.reason, row.reference, row.created_at))
-    found.sort(key=lambda each: each.lot.burn_key())
-    wallet.lots = [each.lot for each in found]
-    return found
+            wallet.lots.append(Lot(*tuple(row)))
+    wallet.lots.sort(key=Lot.burn_key)

@@ -21,7 +21,12 @@ class Fold:
     """Numbers by key: each further number is added, or the smallest or the largest of them is kept."""
 
     def __init__(
-        self, connection: sqlite3.Connection, name: str, keys: Sequence[str], values: Sequence[str], fold: str = "+"
+        self,
+        connection: sqlite3.Connection,
+        name: str,
+        keys: Sequence[str],
+        values: Sequence[str],
+        fold: str = "+",
     ) -> None:
         self.name = name
         self._connection = connection
@@ -119,7 +124,9 @@ class Notes:
             return Comparison(self._connection, name, keys.split())
 
         # By account: its four totals, the legs of open holds, and the latest expiry that a thaw gave it.
-        self.totals = fold("totals", "account_id", "debits_posted credits_posted debits_pending credits_pending")
+        self.totals = fold(
+            "totals", "account_id", "debits_posted credits_posted debits_pending credits_pending"
+        )
         self.legs = fold("legs", "account_id", "debits credits")
         self.thawed = fold("thawed", "account_id", "expires_at", "max")
         # By wallet: its lots less its debt, its debt account, and when its first lot expires.

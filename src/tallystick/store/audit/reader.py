@@ -59,7 +59,9 @@ class Reader:
                 return
             low = high
 
-    def keyed(self, table: str, columns: str, keys: str, *, above: Row, size: int = 5000) -> Iterator[list[Row]]:
+    def keyed(
+        self, table: str, columns: str, keys: str, *, above: Row, size: int = 5000
+    ) -> Iterator[list[Row]]:
         """All rows of a table whose key has several columns, which come first, above a position."""
         marks = ", ".join("?" * len(above))
         statement = f"SELECT {columns} FROM {table} WHERE ({keys}) > ({marks}) ORDER BY {keys} LIMIT ?"  # noqa: S608

@@ -84,7 +84,9 @@ class Findings:
     def report(self, *, now: int, transactions: int) -> AuditReport:
         """Everything found."""
         rules = tuple(
-            RuleReport(number, name, self._checked[number], self._counts[number], tuple(self._violations[number]))
+            RuleReport(
+                number, name, self._checked[number], self._counts[number], tuple(self._violations[number])
+            )
             for number, name in RULES.items()
         )
         return AuditReport(rules, now, transactions)

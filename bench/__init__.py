@@ -1,0 +1,1 @@
+"""How fast Tallystick is, always measured beside something else in the same run: ``make bench``."""

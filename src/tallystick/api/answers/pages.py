@@ -1,0 +1,64 @@
+"""Lists in pages: ``{<noun>: […], has_more, next_cursor}``, newest first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from tallystick.api.answers.billing import EntryLine
+from tallystick.api.answers.grants import GrantLine
+from tallystick.api.answers.identity import BudgetAnswer, KeyLine
+from tallystick.api.answers.spending import HoldLine
+from tallystick.services.pages import Page
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class Transactions:
+    """A page of a statement."""
+
+    transactions: list[EntryLine]
+    has_more: bool
+    next_cursor: str | None
+
+
+@dataclass(slots=True)
+class HoldPage:
+    """A page of holds."""
+
+    holds: list[HoldLine]
+    has_more: bool
+    next_cursor: str | None
+
+
+@dataclass(slots=True)
+class GrantPage:
+    """A page of grants."""
+
+    grants: list[GrantLine]
+    has_more: bool
+    next_cursor: str | None
+
+
+@dataclass(slots=True)
+class KeyPage:
+    """A page of API keys."""
+
+    keys: list[KeyLine]
+    has_more: bool
+    next_cursor: str | None
+
+
+@dataclass(slots=True)
+class BudgetList:
+    """All budgets: a customer has only so many."""
+
+    budgets: list[BudgetAnswer]
+
+
+def page(noun: str, found: Page[T], render: Callable[[T], object]) -> dict[str, object]:
+    """A page of ``noun``."""
+    items = [render(item) for item in found.items]
+    return {noun: items, "has_more": found.has_more, "next_cursor": found.next_cursor}

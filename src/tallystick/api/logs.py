@@ -1,0 +1,50 @@
+"""Logs on stderr, never on stdout: JSON lines for machines, colours for a terminal. No secrets, and no bodies."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Any, Final, TextIO
+
+import msgspec
+import structlog
+
+QUIET_LIBRARIES: Final = ("alembic", "sqlalchemy", "asyncio", "httpx", "multipart", "python_multipart")
+
+
+def configure(stream: TextIO | None = None, *, level: int = logging.INFO, as_json: bool | None = None) -> None:
+    """Set up our own logs and those of the libraries that we use."""
+    out = sys.stderr if stream is None else stream
+    renderer: Any = structlog.dev.ConsoleRenderer(colors=out.isatty())
+    if as_json if as_json is not None else not out.isatty():
+        renderer = structlog.processors.JSONRenderer(serializer=_to_json)
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    ending: list[Any] = [renderer]
+    if isinstance(renderer, structlog.processors.JSONRenderer):
+        ending = [structlog.processors.format_exc_info, renderer]
+    structlog.configure(
+        processors=[*shared, *ending],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.WriteLoggerFactory(out),
+        cache_logger_on_first_use=False,
+    )
+    handler = logging.StreamHandler(out)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *ending],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(level)
+    for name in QUIET_LIBRARIES:
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def _to_json(event: Any, **_options: object) -> str:  # noqa: ANN401 - a line of the log
+    return msgspec.json.encode(event, enc_hook=str).decode()

@@ -1,0 +1,185 @@
+"""Talking to the server. Every write carries an Idempotency-Key, and is repeated with the same one when the answer is lost.
+
+What may have been done and cannot be repeated safely is never repeated: the user is told that nobody knows.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+from typing import Any, Final
+from urllib.parse import quote, urlsplit
+
+import httpx
+import msgspec
+
+from tallystick.cli.problems import Problem, from_answer
+
+PAUSES_SECONDS: Final = (0.2, 0.5, 1.0)
+LONGEST_WAIT_SECONDS: Final = 5.0
+TIMEOUT: Final = httpx.Timeout(60.0, connect=5.0)
+# With the same key a repeat of these is safe; 503 itself says so.
+_TRY_AGAIN: Final = frozenset({502, 503, 504})
+_NOT_SENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+_OWN_MACHINE: Final = frozenset({"127.0.0.1", "localhost", "::1"})
+
+
+class Remote:
+    """One server, asked under its REST interface."""
+
+    def __init__(
+        self,
+        url: str,
+        token: str | None,
+        *,
+        transport: httpx.BaseTransport | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.url = url
+        self.token = token
+        self._sleep = sleep
+        try:
+            headers = {"Authorization": f"Bearer {token}"} if token else {}
+            own = urlsplit(url).hostname in _OWN_MACHINE  # No proxy is the way to one's own machine.
+            self._client = httpx.Client(
+                base_url=f"{url}/api/v1", headers=headers, timeout=TIMEOUT, transport=transport, trust_env=not own
+            )
+        except (httpx.InvalidURL, ValueError) as error:
+            raise Problem(
+                "configuration_error",
+                f"cannot talk to {url}: {error}",
+                advice="Set TALLY_URL to an address such as http://127.0.0.1:8080, and TALLY_API_KEY to a key.",
+            ) from error
+
+    def get(self, path: str, **query: object) -> Any:  # noqa: ANN401 - JSON
+        """Read something; what is None is left out of the query."""
+        return self._ask("GET", path, query=query)
+
+    def post(
+        self,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        *,
+        key: str | None = None,
+        repeatable: bool = True,
+        timeout_seconds: float | None = None,
+    ) -> Any:  # noqa: ANN401 - JSON
+        """Write something; what is None is left out of the body.
+
+        ``repeatable`` False is for what keeps no idempotency keys: then a repeat could do it twice.
+        """
+        return self._ask("POST", path, body=body or {}, key=key, repeatable=repeatable, timeout_seconds=timeout_seconds)
+
+    def put(self, path: str, body: Mapping[str, Any]) -> Any:  # noqa: ANN401 - JSON
+        """Set something: a repeat sets the same."""
+        return self._ask("PUT", path, body=body)
+
+    def delete(self, path: str) -> Any:  # noqa: ANN401 - JSON
+        """Remove something: a repeat finds it gone."""
+        return self._ask("DELETE", path)
+
+    def _ask(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, object] | None = None,
+        body: Mapping[str, Any] | None = None,
+        key: str | None = None,
+        repeatable: bool = True,
+        timeout_seconds: float | None = None,
+    ) -> Any:  # noqa: ANN401 - JSON
+        key = key or (None if method == "GET" else uuid.uuid4().hex)
+        request = self._client.build_request(
+            method,
+            path,
+            params={name: str(value) for name, value in (query or {}).items() if value is not None},
+            content=None if body is None else _encode(body),
+            headers={"Content-Type": "application/json"} if body is not None else {},
+            timeout=TIMEOUT if timeout_seconds is None else timeout_seconds,
+        )
+        if key is not None:
+            request.headers["Idempotency-Key"] = key
+        lost = False
+        for pause in (*PAUSES_SECONDS, None):
+            try:
+                response = self._client.send(request)
+            except httpx.TransportError as error:
+                lost = lost or not isinstance(error, _NOT_SENT)
+                if pause is None or (lost and not repeatable):
+                    raise self._no_answer(error, lost=lost, key=key, repeatable=repeatable) from error
+                self._sleep(pause)
+                continue
+            wait = None if pause is None else _wait(response, pause, repeatable=repeatable)
+            if wait is None:
+                return self._read(response, key)
+            self._sleep(wait)
+        raise AssertionError
+
+    def _read(self, response: httpx.Response, key: str | None) -> Any:  # noqa: ANN401 - JSON
+        if not response.content and response.is_success:
+            return None
+        try:
+            answer = _decode(response.content)
+        except ValueError:
+            answer = None
+        if response.is_success and isinstance(answer, dict):
+            return answer
+        if isinstance(answer, dict) and "code" in answer:
+            raise from_answer(answer)
+        if response.status_code in _TRY_AGAIN:  # from something between the server and us
+            raise self._no_answer(f"status {response.status_code}", lost=True, key=key, repeatable=True)
+        raise Problem(
+            "unexpected_answer",
+            f"{self.url} answered {response.status_code} with something that is not Tallystick's",
+            advice="Check TALLY_URL: another program may be listening there.",
+        )
+
+    def _no_answer(self, error: Exception | str, *, lost: bool, key: str | None, repeatable: bool) -> Problem:
+        if not lost or key is None:
+            return Problem(
+                "server_unreachable",
+                f"there is no answer from {self.url}: {error or type(error).__name__}",
+                advice="Start a server with `tally serve`, or set TALLY_URL to where one is.",
+            )
+        advice = (
+            f"Repeat the command with --idempotency-key {key}: it is done at most once."
+            if repeatable
+            else "Look whether it was done before you repeat it."
+        )
+        return Problem(
+            "outcome_unknown",
+            f"the connection to {self.url} broke before the answer came, so nobody knows whether it was done",
+            advice=advice,
+            idempotency_key=key,
+        )
+
+
+def segment(identifier: str) -> str:
+    """An id as one segment of a path, whatever is in it."""
+    return quote(identifier, safe="")
+
+
+def _wait(response: httpx.Response, pause: float, *, repeatable: bool) -> float | None:
+    """How long to wait before another try, or None when the answer stands."""
+    if response.status_code == httpx.codes.CONFLICT and b"IDEMPOTENCY_IN_FLIGHT" in response.content:
+        return pause
+    if response.status_code not in _TRY_AGAIN:
+        return None
+    if not repeatable and response.status_code != httpx.codes.SERVICE_UNAVAILABLE:
+        return None
+    asked = response.headers.get("Retry-After", "")
+    return max(pause, min(float(asked), LONGEST_WAIT_SECONDS)) if asked.isdecimal() else pause
+
+
+def _encode(body: Mapping[str, Any]) -> bytes:
+    return msgspec.json.encode(
+        {name: value for name, value in body.items() if value is not None}, decimal_format="number"
+    )
+
+
+def _decode(content: bytes) -> Any:  # noqa: ANN401 - JSON
+    return json.loads(content, parse_float=Decimal)

@@ -1,0 +1,120 @@
+"""Settlement: one transaction moves a price from whoever asked to whoever did the work, less the platform's fee.
+
+- fee + payout = price, to the last micro-unit; the fee is taken from the side that is paid.
+- Origin survives: what was paid with free credits arrives as free credits. The fee is shared between the origins in
+  proportion, rounded down for paid credits: the remainder is taken from the free ones.
+- Whoever pays themselves moves nothing, and a price of 0 settles nothing.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
+
+from tallystick.core import errors
+from tallystick.core.book import MAX_BALANCE, Book, Lot, Transaction, Wallet
+from tallystick.core.operations import Draw, Operation, require
+from tallystick.core.words import FEES
+
+
+class SettlementResult(NamedTuple):
+    """A settlement as it was made; balances are those of the payer. Amounts in micro-units."""
+
+    id: int
+    payer_id: int
+    payee_id: int
+    unit: str
+    price: int
+    fee: int
+    payout: int
+    balance: int
+    available: int
+    draws: tuple[Draw, ...]
+    economy: str | None
+    created_at: int
+
+
+@dataclass(slots=True, kw_only=True)
+class Settle(Operation):
+    """Pay ``price`` from the customer to ``other_customer_id``; ``fee`` of it goes to the platform."""
+
+    kind: ClassVar[str] = "settlement"
+    unit: str
+    price: int
+    fee: int
+    priority: int
+
+    def apply(self, book: Book) -> SettlementResult:
+        """Move everything, or nothing."""
+        payee_id = self.other_customer_id
+        if payee_id is None or payee_id in book.missing:
+            raise errors.UnknownCustomer(str(payee_id))
+        payer, payee = book.wallet(self.customer_id, self.unit), book.wallet(payee_id, self.unit)
+        moves = self.price > 0 and payer is not payee
+        if moves:
+            if payer.frozen_at is not None:
+                raise errors.WalletFrozen(payer.unit)
+            if payer.cover_id is None:
+                require(book, payer, self.price)
+            if payee.balance + self.price > MAX_BALANCE:
+                raise errors.AmountTooLarge
+        transaction = self.begin(book)
+        transaction.unit, transaction.amount = self.unit, self.price if moves else 0
+        draws = self._move(book, transaction, payer, payee) if moves else []
+        return SettlementResult(
+            transaction.id,
+            self.customer_id,
+            payee_id,
+            self.unit,
+            self.price if moves else 0,
+            self.fee if moves else 0,
+            self.price - self.fee if moves else 0,
+            payer.balance,
+            payer.available(book.now),
+            tuple((lot.id, self.unit, take) for lot, take in draws),
+            self.economy,
+            transaction.at,
+        )
+
+    def _move(self, book: Book, transaction: Transaction, payer: Wallet, payee: Wallet) -> list[tuple[Lot, int]]:
+        if payer.cover_id is not None:
+            draws = [(book.cover(transaction, payer, self.price), self.price)]
+        else:
+            draws = book.draw(payer, self.price)
+        fees = book.system_account(self.unit, FEES)
+        paid = sum(take for lot, take in draws if lot.origin == "paid")
+        fee_of = {"paid": self.fee * paid // self.price}
+        fee_of["free"] = self.fee - fee_of["paid"]
+        earned: list[Lot] = []
+        for origin, fee in fee_of.items():
+            lots = [(lot, take) for lot, take in draws if lot.origin == origin]
+            payout = sum(take for _, take in lots) - fee
+            target = self._earned_lot(book, transaction, payee, origin, payout) if payout else None
+            for lot, take in lots:
+                lot.debits += take
+                to_fees = min(fee, take)
+                fee -= to_fees
+                if to_fees:
+                    book.transfer(transaction, lot.id, fees, to_fees)
+                if target is not None and take > to_fees:
+                    target.credits += take - to_fees
+                    book.transfer(transaction, lot.id, target.id, take - to_fees)
+            if target is not None:
+                earned.append(target)
+        book.entry(transaction, payer, "task_debit", -self.price)
+        book.entry(transaction, payee, "task_credit", self.price - self.fee)
+        for lot in earned:
+            book.enter_burn_order(payee, lot)
+            book.repay_debt(transaction, payee, lot)
+        return draws
+
+    def _earned_lot(self, book: Book, transaction: Transaction, payee: Wallet, origin: str, amount: int) -> Lot:
+        lot = book.new_lot(
+            payee,
+            category="task_credit",
+            origin=origin,
+            priority=self.priority,
+            effective_at=book.now,
+            expires_at=None,
+        )
+        terms = book.record_grant(transaction, lot, amount)
+        terms.reason, terms.booked_at = self.description, book.now
+        return lot

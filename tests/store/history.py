@@ -1,0 +1,298 @@
+"""A short history in which everything happens that a ledger knows, for the tests of the audit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tallystick.bootstrap import Tally
+from tallystick.core.errors import Refusal
+from tallystick.core.ids import to_text
+from tallystick.core.times import DAY, HOUR, MINUTE
+from tallystick.services.context import SYSTEM, Caller
+from tallystick.services.pricing import Usage
+
+START = 1_800_000_000_000_000  # 2027-01-15T08:00:00Z
+
+ECONOMY = """
+[economy]
+title = "Audited"
+primary_unit = "credits"
+default_plan = "free"
+
+[units.credits]
+description = "Credits"
+decimals_shown = 2
+[units.USD]
+description = "Infrastructure"
+decimals_shown = 6
+money = true
+
+[[sign_up]]
+amount = 100
+category = "initial_grant"
+description = "Welcome"
+expires_after = "P60D"
+[[sign_up]]
+unit = "USD"
+amount = 5
+category = "bonus"
+description = "Infrastructure"
+
+[plans.free]
+title = "Free"
+renews = "calendar"
+starts = "next_period"
+[[plans.free.allowances]]
+amount = 20
+[plans.pro]
+title = "Pro"
+renews = "anniversary"
+[[plans.pro.allowances]]
+amount = 200
+rollover_cap = 50
+[plans.unlimited]
+title = "Unlimited"
+[[plans.unlimited.allowances]]
+amount = "unlimited"
+
+[meters.call]
+category = "tools"
+description = "A call"
+price = 2
+hourly_limit = 40
+[meters.tokens]
+category = "model"
+description = "Tokens"
+[[meters.tokens.prices]]
+kind = "per_unit"
+per_unit = 0.003
+[meters.machine]
+category = "sandbox"
+description = "A machine, in both units"
+hourly_limit = 50
+[[meters.machine.prices]]
+kind = "flat"
+flat = 3
+[[meters.machine.prices]]
+unit = "USD"
+kind = "per_unit"
+per_unit = 0.000123
+
+[task_fee]
+basis_points = 1500
+"""
+
+
+class Clock:
+    """A clock that stands still until it is moved."""
+
+    def __init__(self) -> None:
+        self.now = START
+
+    def __call__(self) -> int:
+        """Microseconds since the epoch; a microsecond passes at each look, so that no two moments are the same."""
+        self.now += 1
+        return self.now
+
+    def pass_by(self, micros: int) -> None:
+        """Let time pass."""
+        self.now += micros
+
+
+class History:
+    """Does things to a ledger, each with an idempotency key of its own."""
+
+    def __init__(self, tally: Tally, clock: Clock) -> None:
+        self.tally = tally
+        self.clock = clock
+        self._keys = 0
+
+    def key(self) -> str:
+        """The next idempotency key."""
+        self._keys += 1
+        return f"key {self._keys}"
+
+    def charge(self, customer: str, meter: str = "call", **more: Any) -> str:  # noqa: ANN401 - fields of a usage
+        """A charge; gives its id."""
+        usage = Usage(meter, customer=customer, **more)
+        return to_text("chg", self.tally.charges.create(SYSTEM, usage, idempotency_key=self.key()).value.id)
+
+    def hold(self, customer: str, meter: str = "call", *, seconds: int = 3600, **more: Any) -> str:  # noqa: ANN401
+        """A hold; gives its id."""
+        usage = Usage(meter, customer=customer, **more)
+        made = self.tally.holds.create(SYSTEM, usage, idempotency_key=self.key(), expires_in=seconds)
+        return to_text("hold", made.value.id)
+
+    def capture(self, hold: str, **what: Any) -> str:  # noqa: ANN401 - an amount or a quantity
+        """Capture a hold; gives the id of the charge."""
+        return to_text("chg", self.tally.holds.capture(SYSTEM, hold, idempotency_key=self.key(), **what).value.id)
+
+    def release(self, hold: str) -> None:
+        """Release a hold."""
+        self.tally.holds.release(SYSTEM, hold, idempotency_key=self.key())
+
+    def refund(self, charge: str, **what: Any) -> None:  # noqa: ANN401 - an amount and a unit
+        """Refund a charge."""
+        self.tally.charges.refund(SYSTEM, charge, idempotency_key=self.key(), **what)
+
+    def grant(self, customer: str, amount: int, category: str = "bonus", **terms: Any) -> str:  # noqa: ANN401
+        """A grant; gives its id."""
+        made = self.tally.grants.create(
+            SYSTEM, customer=customer, amount=amount, category=category, idempotency_key=self.key(), **terms
+        )
+        return to_text("grant", made.value.id)
+
+    def void(self, grant: str) -> None:
+        """Void a grant."""
+        self.tally.grants.void(SYSTEM, grant, reason="a mistake", idempotency_key=self.key())
+
+    def claw_back(self, grant: str, amount: int) -> None:
+        """Claw a grant back."""
+        self.tally.grants.claw_back(SYSTEM, grant, amount=amount, reason="disputed", idempotency_key=self.key())
+
+    def plan(self, customer: str, plan: str) -> None:
+        """Put a customer on a plan."""
+        self.tally.plans.change(SYSTEM, customer=customer, plan=plan, idempotency_key=self.key())
+
+    def catch_up(self) -> None:
+        """Book all that is due."""
+        self.tally.due_work.run_all()
+
+
+def open_history(url: str, folder: Path) -> History:
+    """A ledger with an economy of its own and a clock that stands."""
+    path = folder / "audited.toml"
+    path.write_text(ECONOMY)
+    clock = Clock()
+    return History(Tally.open(url, economy=str(path), source=clock), clock)
+
+
+def live(history: History) -> None:
+    """Everything that happens to credits, at least once."""
+    tally = history.tally
+    for name in ("ada", "bob", "eve", "zoe", "sam"):
+        tally.customers.create(SYSTEM, external_id=name)
+    for part in (_use_and_refund, _hold_and_resolve, _take_back, _freeze, _change_plans, _limit, _settle):
+        part(history)
+        history.clock.pass_by(10 * MINUTE)
+    history.clock.pass_by(40 * DAY)
+    history.catch_up()
+    _leave_things_open(history)
+
+
+def _use_and_refund(history: History) -> None:
+    tally = history.tally
+    history.grant("ada", 50, "purchase", reference="pay_1", reason="Starter pack", priority=5)
+    history.grant("ada", 30, "reward", expires_at=history.clock.now + 3 * DAY)
+    history.grant("ada", 7, "adjustment", origin="paid")
+    history.grant("ada", 25, "promotional_grant", effective_at=history.clock.now + 2 * DAY)
+    charge = history.charge("ada", "tokens", quantity=20_000, description="a long text", metadata={"run": 7})
+    history.refund(charge, amount=12)
+    history.refund(charge)
+    both = history.charge("ada", "machine", quantity=300, also=(("call", 1), ("tokens", 500)), agent="scout")
+    history.refund(both, amount="0.01", unit="USD")
+    for amount in (10_000, "1e9"):
+        try:
+            tally.charges.create(SYSTEM, Usage("tokens", amount, customer="ada"), idempotency_key="too much")
+        except Refusal:
+            continue
+    repeated = Usage("call", customer="ada")
+    for _ in range(2):
+        tally.charges.create(SYSTEM, repeated, idempotency_key="the same twice")
+
+
+def _hold_and_resolve(history: History) -> None:
+    short = history.grant("bob", 10, "promotional_grant", expires_at=history.clock.now + HOUR, priority=1)
+    held = history.hold("bob", "tokens", quantity=4000)
+    history.void(short)
+    history.capture(held, quantity=1000)
+    history.capture(history.hold("bob", "tokens", quantity=1000), quantity=2500)
+    history.refund(history.capture(history.hold("bob", "machine", also=(("call", 2),))))
+    history.capture(history.hold("bob"), amount=0)
+    history.release(history.hold("bob", "machine", quantity=9))
+    history.hold("bob", seconds=60)
+    tally = history.tally
+    tally.holds.create_amount(SYSTEM, customer="bob", amount=4, unit="USD", idempotency_key=history.key(), expires_in=90)
+
+
+def _take_back(history: History) -> None:
+    pack = history.grant("eve", 100, "purchase", reference="pay_2", priority=1)
+    history.charge("eve", "tokens", quantity=40_000)
+    history.claw_back(pack, 30)
+    history.charge("eve", "tokens", quantity=25_000)
+    history.claw_back(pack, 70)
+    history.grant("eve", 15, "referral")
+    history.void(history.grant("eve", 40, "bonus"))
+    history.void(history.grant("eve", 9, "bonus", effective_at=history.clock.now + DAY))
+
+
+def _freeze(history: History) -> None:
+    wallets, clock = history.tally.wallets, history.clock
+    history.grant("zoe", 11, "bonus", expires_at=clock.now + DAY)
+    for _ in range(2):
+        wallets.freeze(SYSTEM, customer="zoe", reason="suspicious")
+    clock.pass_by(2 * DAY)
+    history.catch_up()
+    for _ in range(2):
+        wallets.thaw(SYSTEM, customer="zoe")
+    history.charge("zoe")
+
+
+def _change_plans(history: History) -> None:
+    history.plan("sam", "pro")
+    history.charge("sam", "tokens", quantity=5000)
+    history.plan("sam", "unlimited")
+    charge = history.charge("sam", "tokens", quantity=9000)
+    history.refund(charge, amount=1)
+    history.capture(history.hold("sam", "tokens", quantity=100), quantity=150)
+    history.release(history.hold("sam"))
+    history.plan("sam", "pro")
+    history.plan("zoe", "unlimited")
+    history.plan("eve", "unlimited")
+    history.plan("eve", "free")
+
+
+def _limit(history: History) -> None:
+    tally = history.tally
+    key = tally.keys.create(SYSTEM, name="meter", role="service", budget=(500, None, "day"))
+    caller = Caller(role="service", scope="service:meter", name="key", key_id=key.id, key_has_budget=True)
+    tally.budgets.put(SYSTEM, level="customer", customer="ada", amount=300, per="month")
+    tally.budgets.put(SYSTEM, level="agent", subject="scout", customer="ada", amount=100, per="day")
+    tally.budgets.put(SYSTEM, level="customer", customer="bob", amount=5, unit="USD", per="day")
+    usage = Usage("tokens", 1000, customer="ada", agent="scout")
+    charge = tally.charges.create(caller, usage, idempotency_key=history.key()).value
+    history.refund(to_text("chg", charge.id), amount=1)
+    history.refund(to_text("chg", charge.id), amount="0.5")
+    history.release(history.hold("ada", agent="scout"))
+    history.capture(history.hold("ada", "tokens", quantity=1000, agent="scout"), quantity=100)
+    more = history.capture(history.hold("ada", "tokens", quantity=1000, agent="scout"), quantity=1500)
+    history.refund(more, amount="1.25")
+    history.hold("ada", seconds=5, agent="scout")
+    tally.budgets.put(SYSTEM, level="customer", customer="eve", amount=1, per="day")
+    tally.budgets.remove(SYSTEM, level="customer", customer="eve", per="day")
+
+
+def _settle(history: History) -> None:
+    for payer, price in (("ada", 10), ("sam", 20), ("ada", 0), ("zoe", 4)):
+        history.tally.settlements.create(
+            SYSTEM, payer=payer, payee="eve", price=price, description="work", idempotency_key=history.key()
+        )
+
+
+def _leave_things_open(history: History) -> None:
+    clock = history.clock
+    history.grant("ada", 50, "bonus", reason="gift", reference="note", expires_at=clock.now + 90 * DAY)
+    history.grant("ada", 60, "bonus", effective_at=clock.now + 30 * DAY)
+    history.grant("bob", 70, "purchase", reference="pay_3")
+    history.grant("bob", 5, "purchase", reference="pay_4", unit="USD")
+    charge = history.charge("ada", "machine", quantity=100, agent="scout", description="text", metadata={"a": 1})
+    history.refund(charge, amount=1)
+    history.hold("ada", "machine", quantity=50, agent="scout")
+    history.hold("bob", "machine", quantity=50, seconds=86_400)
+    history.capture(history.hold("bob", "tokens", quantity=1000))
+    history.tally.wallets.freeze(SYSTEM, customer="bob", unit="USD", reason="under review")
+
+
+Ask = Callable[[str], object]
