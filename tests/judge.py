@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from tallystick.core.book import Book
 from tallystick.core.book import Wallet as BookWallet
 from tallystick.core.catalog import Economy
+from tallystick.core.membership import OpenCustomer
 from tallystick.core.operations import Operation
 from tallystick.store.ledger import Outcome
 from tests.model import Mismatch, Model, Refused
@@ -36,7 +37,9 @@ class Judge:
         ``new_grants`` are the grants that it made, in order; ``customer_ids`` were settled without a request.
         """
         self._tell(new_grants)
-        named = {operation.customer_id for operation in operations}.union(customer_ids)
+        # Nothing is booked for a customer whose opening is merely repeated.
+        named = {each.customer_id for each in operations if not isinstance(each, OpenCustomer)}
+        named.update(customer_ids)
         named.update(each.other_customer_id for each in operations if each.other_customer_id is not None)
         self.model.now = now
         for customer_id in sorted(named.intersection(self.model.customers)):

@@ -9,7 +9,7 @@ import json
 import random
 import threading
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 
 Charge = Callable[[int, str], None]
 AsyncCharge = Callable[[int, str], Awaitable[None]]
@@ -69,11 +69,6 @@ async def drive_tasks(charge: AsyncCharge, asked: argparse.Namespace) -> tuple[l
 
     await asyncio.gather(*(client(random.Random(10_007 + n)) for n in range(asked.clients)))
     return latencies, clock() - started
-
-
-def run_async(work: Coroutine[object, object, None]) -> None:
-    """Run until complete."""
-    asyncio.run(work)
 
 
 def report(latencies: list[float], seconds: float, *, rows: int, asked: argparse.Namespace) -> None:

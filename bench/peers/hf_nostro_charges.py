@@ -3,6 +3,7 @@
 An account has two lots here as well. ``threads`` use its ``Ledger``, ``coroutines`` its ``AsyncLedger``.
 """
 
+import argparse
 import asyncio
 
 import psycopg
@@ -40,7 +41,7 @@ def main() -> None:
     report(latencies, seconds, rows=found[0], asked=asked)
 
 
-async def tasks(asked: object, accounts: list[Account]) -> tuple[list[float], float]:
+async def tasks(asked: argparse.Namespace, accounts: list[Account]) -> tuple[list[float], float]:
     """The asynchronous client."""
     size = asked.connections
     async with AsyncConnectionPool(asked.url, min_size=size, max_size=size, open=False) as pool:

@@ -1,13 +1,15 @@
 """How many durable charges a second the services do: `tally bench`.
 
 Every client waits for its own charge to be committed before it makes the next. Clients are threads that call
-``charges.create``, or coroutines that await ``charges.create_async`` as the REST door does. The price, an hourly limit and
-the idempotency key are real; nothing is switched off, and SQLite commits with ``synchronous=FULL``.
+``charges.create``, or coroutines that await ``charges.create_async`` as the REST door does. The price and the idempotency key
+are real; nothing is switched off, and SQLite commits with ``synchronous=FULL``. With ``http`` as many connections then charge
+through the REST door of a server process, on the same database.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import random
 import tempfile
@@ -20,6 +22,7 @@ from pathlib import Path
 from statistics import mean, median
 from typing import Final
 
+from tallystick.bench_http import Loaded, load, post, server
 from tallystick.bootstrap import Tally
 from tallystick.core.errors import ConfigurationError
 from tallystick.core.ids import to_text
@@ -59,6 +62,8 @@ kind = "per_unit"
 per_unit = 0.25
 """
 
+CHARGES: Final = "/api/v1/charges"
+MADE: Final = 201
 CALLER: Final = Caller(role="service", scope="service:bench", name="service:bench")
 
 
@@ -80,9 +85,13 @@ def run(
     seconds: float = 5.0,
     wallets: int = 1000,
     kind: str = "threads",
+    http: bool = False,
     seed: int = 1,
 ) -> dict[str, object]:
-    """Run the benchmark; ``kind`` is ``threads`` or ``coroutines``. Rates are per second, times in milliseconds."""
+    """Run the benchmark; ``kind`` is ``threads`` or ``coroutines``. Rates are per second, times in milliseconds.
+
+    With ``http`` the figures have further ones of their own under that name.
+    """
     with _database(engine, url) as (address, folder):
         path = Path(folder) / "bench.toml"
         path.write_text(ECONOMY, encoding="utf-8")
@@ -92,7 +101,12 @@ def run(
             customers = open_customers(tally, wallets)
             measured.batches.clear()
             drive(tally, customers, measured, clients=clients, seconds=seconds, kind=kind, seed=seed)
-        return report(measured, engine=engine, clients=clients, wallets=wallets, kind=kind, fsync_ms=fsync_ms(folder))
+        figures = report(measured, engine=engine, clients=clients, wallets=wallets, kind=kind, fsync_ms=fsync_ms(folder))
+        if http:
+            with server(folder=folder, url=address, economy=str(path)) as (port, token):
+                loaded = charge_through(port, token, customers, clients=clients, seconds=seconds, seed=seed)
+            figures["http"] = _http_report(loaded, clients)
+        return figures
 
 
 @contextmanager
@@ -171,6 +185,36 @@ async def _drive_coroutines(
             measured.latencies.append(clock() - began)
 
     await asyncio.gather(*(client(random.Random(seed * 10_007 + n)) for n in range(clients)))
+
+
+def charge_through(
+    port: int,
+    token: str,
+    customers: list[str],
+    *,
+    clients: int,
+    seconds: float,
+    path: str = CHARGES,
+    seed: int = 1,
+) -> Loaded:
+    """Let connections charge through the REST door until the time is up. Raises ``RuntimeError`` unless each one is made."""
+    source = random.Random(seed)
+    bodies = [json.dumps({"customer": customer, "meter": "lookup"}).encode() for customer in customers]
+
+    def request() -> bytes:
+        body = bodies[int(source.random() * len(bodies))]
+        return post(path, token=token, key=f"{source.getrandbits(96):x}", body=body)
+
+    loaded = asyncio.run(load(port, request, connections=clients, seconds=seconds))
+    if set(loaded.statuses) != {MADE}:
+        message = f"expected charges, got the statuses {dict(loaded.statuses)}: {loaded.last_body.decode(errors='replace')}"
+        raise RuntimeError(message)
+    return loaded
+
+
+def _http_report(loaded: Loaded, clients: int) -> dict[str, object]:
+    figures = loaded.report()
+    return {"clients": clients, "charges": figures.pop("requests"), "charges_per_s": figures.pop("per_s"), **figures}
 
 
 def report(

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from types import TracebackType
+from typing import Final
 
+from tallystick.config import Config
+from tallystick.core.errors import ConfigurationError
 from tallystick.core.ids import IdSource
 from tallystick.services.billing import Billing, HoldsView
 from tallystick.services.budgets import Budgets
@@ -16,6 +19,7 @@ from tallystick.services.economies import Economies
 from tallystick.services.explain import Explain
 from tallystick.services.grants import Grants, Wallets
 from tallystick.services.group_commit import GroupCommit
+from tallystick.services.health import Health
 from tallystick.services.identity import Identity
 from tallystick.services.keys import Keys
 from tallystick.services.plans import Plans
@@ -25,6 +29,8 @@ from tallystick.services.test_clock import TestClock
 from tallystick.store import settings
 from tallystick.store.engine import Database, migrate
 from tallystick.store.ledger import Ledger
+
+DEFAULT_PUBLIC_URL: Final = "http://127.0.0.1:8080"
 
 
 class Tally:
@@ -69,6 +75,7 @@ class Tally:
         self.holds_view = HoldsView(self.context, self.customers)
         self.billing = Billing(self.context, self.customers)
         self.explain = Explain(self.context, self.customers, self.economies)
+        self.health = Health(self.context)
         self.grants = Grants(self.context, self.customers)
         self.plans = Plans(self.context, self.customers)
         self.wallets = Wallets(self.context, self.customers)
@@ -81,7 +88,7 @@ class Tally:
         *,
         economy: str = "starter",
         test_mode: bool = True,
-        public_url: str = "http://127.0.0.1:8080",
+        public_url: str = DEFAULT_PUBLIC_URL,
         source: Callable[[], int] = system_time,
         observe: Callable[[int, float], None] = lambda _size, _seconds: None,
     ) -> Tally:
@@ -93,6 +100,33 @@ class Tally:
         return cls(
             Database(url), economy=economy, test_mode=test_mode, public_url=public_url, source=source, observe=observe
         )
+
+    @classmethod
+    def from_config(
+        cls,
+        config: Config,
+        *,
+        public_url: str | None = None,
+        observe: Callable[[int, float], None] = lambda _size, _seconds: None,
+    ) -> Tally:
+        """Open what the configuration names. ``public_url`` stands in where it names none.
+
+        Raises ``ConfigurationError``, also when live mode would run with simulated payments or on a test clock.
+        """
+        config.check_live()
+        tally = cls.open(
+            config.database_url,
+            economy=config.economy,
+            test_mode=not config.is_live,
+            public_url=config.public_url or public_url or DEFAULT_PUBLIC_URL,
+            observe=observe,
+        )
+        if config.is_live and tally.clock.stored_offset():
+            tally.close()
+            raise ConfigurationError(
+                "TALLY_MODE: expected test: this database was run on a test clock, which is ahead of the real time"
+            )
+        return tally
 
     def close(self) -> None:
         """Commit what is queued, then close the database."""

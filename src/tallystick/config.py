@@ -128,5 +128,7 @@ def _address(values: Mapping[str, str], name: str) -> str | None:
     except ValueError:
         complete = False
     if not complete or not _PRINTABLE.fullmatch(text):
-        raise ConfigurationError(f"{name}: expected an address such as https://tally.example.com, found {text[:200]}")
+        raise ConfigurationError(
+            f"{name}: expected an address such as https://tally.example.com, found {text[:200]}"
+        )
     return text.rstrip("/")

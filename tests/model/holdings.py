@@ -127,7 +127,8 @@ class Wallet:
         """Pay into a lot: debt is repaid first, and what has lapsed already goes on."""
         self.put(lot, amount)
         self.write(kind, amount)
-        self.repay(lot)
+        if not lot.standing:  # What was granted for one charge alone pays nobody's debt.
+            self.repay(lot)
         self.lapse(lot, now)
 
     def repay(self, lot: Lot) -> None:

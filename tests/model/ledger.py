@@ -147,7 +147,7 @@ class Model(Usage):
     def void(self, operation: VoidGrant, _number: int) -> Figures:
         """What is free of a grant goes; what is held of it goes when the hold ends."""
         lot = self.grants.get(operation.grant_id or 0)
-        if lot is None:
+        if lot is None or lot.standing:
             raise Refused("not_found")
         if lot.voided:
             raise Refused("conflict")
@@ -161,8 +161,10 @@ class Model(Usage):
     def claw_back(self, operation: ClawBack, number: int) -> Figures:
         """What is free of a grant is taken; the rest is owed."""
         lot = self.grants.get(operation.grant_id or 0)
-        if lot is None:
+        if lot is None or lot.standing:
             raise Refused("not_found")
+        if lot.voided:
+            raise Refused("conflict")
         most = lot.amount - lot.clawed_back if lot.started else 0
         if operation.amount > most:
             raise Refused("exceeds_refundable", unit=lot.unit, requested=operation.amount, refundable=most)
@@ -280,8 +282,8 @@ class Model(Usage):
             customer.period = period_around(before.renews, customer.anchor_at, self.now)
             customer.granted.clear()
         if before.renews != plan.renews:
-            customer.anchor_at = self.now
-            customer.period = period_around(plan.renews, self.now, self.now)
+            customer.anchor_at = at = max(self.now, customer.period[0])
+            customer.period = period_around(plan.renews, at, at)
         customer.plan = plan.name
         return _figures_of_plan(number, customer, before.name, self._enter(customer, plan))
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from threading import Barrier
 from typing import TypeVar
 
@@ -21,6 +22,66 @@ from tallystick.services.pricing import Usage
 
 T = TypeVar("T")
 
+_ECONOMY = """
+[economy]
+title = "Two units"
+primary_unit = "credits"
+default_plan = "free"
+[units.credits]
+description = "Credits"
+{more_units}
+[[sign_up]]
+amount = 1000
+category = "initial_grant"
+description = "Welcome"
+[plans.free]
+title = "Free"
+[plans.max]
+title = "Max"
+[[plans.max.allowances]]
+amount = "unlimited"
+[meters.lookup]
+category = "data"
+description = "One look-up"
+[[meters.lookup.prices]]
+kind = "per_unit"
+per_unit = 1
+[meters.ping]
+category = "data"
+description = "Free of charge"
+price = 0
+{more_meters}
+"""
+_MORE_UNITS = """
+[units.USD]
+description = "Dollars"
+money = true
+"""
+_MORE_METERS = """
+[[sign_up]]
+unit = "USD"
+amount = 1000
+category = "bonus"
+description = "Welcome"
+[meters.machine]
+category = "machine"
+description = "In dollars"
+[[meters.machine.prices]]
+unit = "USD"
+kind = "per_unit"
+per_unit = 1
+[meters.both]
+category = "machine"
+description = "In dollars first, then in credits"
+[[meters.both.prices]]
+unit = "USD"
+kind = "per_unit"
+per_unit = 1
+[[meters.both.prices]]
+kind = "per_unit"
+per_unit = 1
+"""
+
 PASSWORD = "correct horse"
 WEAK = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 
@@ -38,6 +99,18 @@ class Clock:
     def at(self, text: str) -> None:
         """Set the time."""
         self.micros = parse_rfc3339(text)
+
+
+def economy_file(folder: Path, *, dollars: bool = True) -> str:
+    """The path of an economy with 1000 credits for everybody, and, unless said otherwise, as many dollars."""
+    path = folder / f"{'two' if dollars else 'one'}.toml"
+    more = (
+        {"more_units": _MORE_UNITS, "more_meters": _MORE_METERS}
+        if dollars
+        else {"more_units": "", "more_meters": ""}
+    )
+    path.write_text(_ECONOMY.format(**more))
+    return str(path)
 
 
 def identity_of(tally: Tally, *, hasher: PasswordHasher = WEAK) -> Identity:

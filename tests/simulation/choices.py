@@ -214,10 +214,10 @@ class Choices:
 
     def _some_hold(self) -> Hold | None:
         """Mostly one that is open."""
-        customer = self._model.customers.get(self._customer())
-        if customer is not None and customer.holds and self._random.random() < 0.9:
-            return self._random.choice(customer.holds)
-        return self._model.holds[self._random.choice(self.holds)] if self.holds else None
+        if not self.holds:
+            return None
+        found = [self._model.holds[self._random.choice(self.holds)] for _ in range(6)]
+        return next((hold for hold in found if hold.status == "open"), found[0])
 
     def _captured(self, hold: Hold) -> tuple[tuple[str, int], ...]:
         """Less than was held, all of it, more, or nothing."""
@@ -248,7 +248,7 @@ class Choices:
         huge = random.random() < 0.003
         return Grant(
             unit=random.choice(("credits", "credits", "USD")),
-            amount=MAX_BALANCE if huge else random.choice((1, MICROS, 40 * MICROS, 500 * MICROS)),
+            amount=MAX_BALANCE + 10**15 if huge else random.choice((1, MICROS, 40 * MICROS, 500 * MICROS)),
             category=category,
             origin=origin_of(category),
             priority=priority if random.random() < 0.9 else random.randint(0, 60),
@@ -322,10 +322,10 @@ class Choices:
         unit = self._random.choice(("credits", "USD"))
         wallet = self._wallet(customer_id, unit)
         frozen = wallet is not None and wallet.frozen_at is not None
-        # A frozen wallet is thawed soon: nothing else happens to it meanwhile.
+        # Few are frozen at a time: not much else happens to them.
         return SetFrozen(
             unit=unit,
-            frozen=self._random.random() < (0.1 if frozen else 0.5),
+            frozen=self._random.random() < (0.1 if frozen else 0.3),
             **self._request(customer_id),
         )
 

@@ -126,6 +126,8 @@ class Simulation:
 
     def _post(self, process: Process, operations: Sequence[Operation]) -> None:
         random = self.random
+        for operation in operations:  # Whoever asks again is looked up again.
+            operation.key_has_budget = operation.key_id in self.choices.budgeted_keys
         if random.random() < 0.05:
             process.driver.arm(random.randrange(20))
         try:
@@ -161,6 +163,8 @@ class Simulation:
         if chance < 0.06:
             self.report.counts["overtaken"] += 1
             later = self.choices.batch()
+            for operation in later:
+                operation.key_has_budget = operation.key_id in self.choices.budgeted_keys
             outcomes, other = process.post(later, self.clock.now)
             made = [(terms.lot.customer_id, terms.lot.unit, terms.lot.id) for terms in other.new_grants]
             self.judge.batch(later, outcomes, now=self.clock.now, new_grants=made)

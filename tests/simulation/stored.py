@@ -5,10 +5,10 @@ from collections.abc import Iterable, Sequence
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from tallystick.core.book import NEVER
 from tallystick.store.schema import accounts, budget_counters, entries, grants, hourly_counters, wallets
 from tests.judge import TOTALS, compare, lots_of, state_of
 from tests.model import Mismatch, Model
+from tests.model.holdings import FOREVER
 
 # Each finds what breaks a rule of the ledger, by its own arithmetic over all rows; empty is right.
 RULES = {
@@ -118,7 +118,7 @@ def compare_wallets(connection: Connection, model: Model, customer_ids: Sequence
             earliest = min(
                 found[customer_id, each].next_due_at for each in model.customers[customer_id].wallets
             )
-            if min(due_at, NEVER) < earliest:
+            if due_at < min(earliest, FOREVER):
                 raise Mismatch(f"{where}: due at {due_at}, and nobody looks before {earliest}")
 
 

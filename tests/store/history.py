@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -293,6 +292,3 @@ def _leave_things_open(history: History) -> None:
     history.hold("bob", "machine", quantity=50, seconds=86_400)
     history.capture(history.hold("bob", "tokens", quantity=1000))
     history.tally.wallets.freeze(SYSTEM, customer="bob", unit="USD", reason="under review")
-
-
-Ask = Callable[[str], object]

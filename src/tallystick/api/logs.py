@@ -12,7 +12,9 @@ import structlog
 QUIET_LIBRARIES: Final = ("alembic", "sqlalchemy", "asyncio", "httpx", "multipart", "python_multipart")
 
 
-def configure(stream: TextIO | None = None, *, level: int = logging.INFO, as_json: bool | None = None) -> None:
+def configure(
+    stream: TextIO | None = None, *, level: int = logging.INFO, as_json: bool | None = None
+) -> None:
     """Set up our own logs and those of the libraries that we use."""
     out = sys.stderr if stream is None else stream
     renderer: Any = structlog.dev.ConsoleRenderer(colors=out.isatty())

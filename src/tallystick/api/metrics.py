@@ -27,7 +27,10 @@ class Metrics:
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
         self._charges = Counter(
-            "tally_charges", "Charges and captures made; repeats do not count.", ["meter"], registry=self.registry
+            "tally_charges", "Charges made; repeats do not count.", ["meter"], registry=self.registry
+        )
+        self._captures = Counter(
+            "tally_captures", "Holds captured; repeats do not count.", registry=self.registry
         )
         self._refusals = Counter("tally_refusals", "Refused requests.", ["code"], registry=self.registry)
         self._requests = Histogram(
@@ -58,8 +61,12 @@ class Metrics:
             self._worker_lag.set_function(worker_lag)
 
     def charged(self, meter: str | None) -> None:
-        """A charge was made, or a hold captured; a hold of a plain amount has no meter."""
+        """A charge was made."""
         self._charges.labels(meter or "").inc()
+
+    def captured(self) -> None:
+        """A hold was captured."""
+        self._captures.inc()
 
     def refused(self, code: str) -> None:
         """A request was refused."""

@@ -36,7 +36,7 @@ def _number(code: str, parse: Callable[[object], int]) -> Callable[[object], Dec
                 expected = refusal.detail.partition(": ")[2]
             else:
                 return value
-        raise PydanticCustomError(code, "{expected}", {"expected": expected})  # type: ignore[arg-type] # any code
+        raise PydanticCustomError(code, "{expected}", {"expected": expected})
 
     return check
 
@@ -80,7 +80,9 @@ def _check_metadata(value: dict[str, Any]) -> dict[str, Any]:
 
 
 Metadata = Annotated[dict[str, Any], AfterValidator(_check_metadata)]
-CustomerName = Annotated[str, Field(description="The customer's id or external_id; services and admins name one")]
+CustomerName = Annotated[
+    str, Field(description="The customer's id or external_id; services and admins name one")
+]
 IdempotencyKey = Annotated[
     str | None,
     Header(
@@ -163,7 +165,11 @@ class QuoteBody(Body):
     def usage(self) -> Usage:
         """The usage as the services take it."""
         return Usage(
-            self.meter, self.quantity, [(each.meter, each.quantity) for each in self.also], self.customer, self.agent
+            self.meter,
+            self.quantity,
+            [(each.meter, each.quantity) for each in self.also],
+            self.customer,
+            self.agent,
         )
 
 
@@ -192,7 +198,9 @@ class HoldBody(Body):
     def usage(self) -> Usage | None:
         """The usage to reserve for, or None where an amount is named. Raises ``ValidationFailed`` for neither or both."""
         if (self.meter is None) == (self.amount is None):
-            raise ValidationFailed([("meter", "expected either a meter with a quantity, or an amount with a unit")])
+            raise ValidationFailed(
+                [("meter", "expected either a meter with a quantity, or an amount with a unit")]
+            )
         if self.meter is None:
             if self.quantity is not None or self.also:
                 raise ValidationFailed([("quantity", "expected none: an amount is named")])
@@ -315,5 +323,3 @@ class ClockBody(Body):
 def read_item(item: object) -> ChargeItem:
     """One charge of a batch. Raises pydantic's ``ValidationError``."""
     return ChargeItem.model_validate(item)
-
-

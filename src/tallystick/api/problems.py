@@ -115,7 +115,11 @@ def headers_of(refusal: errors.Refusal, now: int) -> dict[str, str]:
         wait = int(str(fields["retry_after_seconds"]))
         name = policy_name(str(fields["limit_source"]))
         limits = rate_limit_headers(
-            name, int(str(fields["limit"])), int(str(fields["window_seconds"])), int(str(fields["remaining"])), wait
+            name,
+            int(str(fields["limit"])),
+            int(str(fields["window_seconds"])),
+            int(str(fields["remaining"])),
+            wait,
         )
         return {"Retry-After": str(wait), **limits}
     if isinstance(refusal, errors.InsufficientCredits) and isinstance(refusal.fields.get("reset_at"), int):
@@ -134,7 +138,9 @@ def policy_name(source: str) -> str:
     return _NOT_IN_A_POLICY.sub("_", source.lower())[:64]
 
 
-def rate_limit_headers(name: str, limit: int, window_seconds: int, remaining: int, reset_seconds: int) -> dict[str, str]:
+def rate_limit_headers(
+    name: str, limit: int, window_seconds: int, remaining: int, reset_seconds: int
+) -> dict[str, str]:
     """The ``RateLimit`` and ``RateLimit-Policy`` fields of the IETF draft."""
     return {
         "RateLimit-Policy": f'"{name}";q={limit};w={window_seconds}',
@@ -147,14 +153,24 @@ def respond(request: Request, refusal: errors.Refusal) -> Response:
     state = request.app.state
     state.metrics.refused(refusal.code)
     if isinstance(refusal, errors.ServiceUnavailable):
-        log.warning("unavailable", request_id=request.state.request_id, detail=refusal.detail, exc_info=refusal.__cause__)
+        log.warning(
+            "unavailable",
+            request_id=request.state.request_id,
+            detail=refusal.detail,
+            exc_info=refusal.__cause__,
+        )
     body = problem_of(refusal, request_id=request.state.request_id, base=state.base)
     headers = headers_of(refusal, state.tally.context.now())
     return Response(json_bytes(body), body["status"], headers, PROBLEM)
 
 
 def respond_plainly(
-    request: Request, status: int, code: str, title: str, detail: str, headers: Mapping[str, str] | None = None
+    request: Request,
+    status: int,
+    code: str,
+    title: str,
+    detail: str,
+    headers: Mapping[str, str] | None = None,
 ) -> Response:
     """A problem of the door's own: an unknown route, a method that is not there, a mistake of ours."""
     state = request.app.state

@@ -118,4 +118,3 @@ def read_json(body: bytes) -> object:
 
 
 _KINDS: Final = {list: "a list", str: "a text", bool: "a truth value", type(None): "null"}
-

@@ -10,14 +10,20 @@ from rich.console import Console
 from tallystick.cli import credentials
 from tallystick.cli.frame import Noun, Output, Session
 from tallystick.cli.problems import Problem
-from tallystick.cli.rendering import facts, moment, text
+from tallystick.cli.rendering import answer_facts, facts, moment, text
 
 noun = Noun("auth", "Register, log in and out, and see who you are.")
 
-EmailOption = Annotated[str | None, typer.Option("--email", "-e", help="The email address; asked for if absent.")]
+EmailOption = Annotated[
+    str | None, typer.Option("--email", "-e", help="The email address; asked for if absent.")
+]
 PasswordOption = Annotated[
     str | None,
-    typer.Option("--password", "-p", help="The password; asked for if absent, which keeps it out of your shell's history."),
+    typer.Option(
+        "--password",
+        "-p",
+        help="The password; asked for if absent, which keeps it out of your shell's history.",
+    ),
 ]
 
 
@@ -27,16 +33,15 @@ def register(
     *,
     email: EmailOption = None,
     password: PasswordOption = None,
-    referral_code: Annotated[str | None, typer.Option("--referral-code", help="The code of whoever sent you.")] = None,
+    referral_code: Annotated[
+        str | None, typer.Option("--referral-code", help="The code of whoever sent you.")
+    ] = None,
 ) -> Output:
     """Open an account with the credits that the economy gives at sign-up, and log in."""
-    body = {
-        "email": email or _ask_email(),
-        "password": password or _ask_password(twice=True),
-        "referral_code": referral_code,
-    }
+    address, secret = email or _ask_email(), password or _ask_password(twice=True)
+    body = {"email": address, "password": secret, "referral_code": referral_code}
     answer = session.remote_as(None).post("/auth/register", body, repeatable=False)
-    _save(session, answer, body["email"])
+    _save(session, answer, address)
 
     def show(out: Console) -> None:
         balance = answer.get("balance") or {}
@@ -84,7 +89,9 @@ def logout(session: Session) -> Output:
         credentials.forget(session.url)
 
     def show(out: Console) -> None:
-        out.print(text(f"Logged out of {session.url}." if saved else f"There is no saved login for {session.url}."))
+        out.print(
+            text(f"Logged out of {session.url}." if saved else f"There is no saved login for {session.url}.")
+        )
         _warn_of_key(session, out)
 
     return Output({"logged_out": saved is not None, "url": session.url}, show)
@@ -97,14 +104,7 @@ def status(session: Session) -> Output:
     source = "TALLY_API_KEY" if session.api_key else "saved login"
 
     def show(out: Console) -> None:
-        named = [(name.replace("_", " "), value) for name, value in answer.items() if not isinstance(value, dict)]
-        nested = [
-            (f"{name} {inner}", value)
-            for name, held in answer.items()
-            if isinstance(held, dict)
-            for inner, value in held.items()
-        ]
-        out.print(facts([("server", session.url), *named, *nested, ("through", source)]))
+        out.print(answer_facts({"server": session.url, **answer, "through": source}))
 
     return Output({"url": session.url, "source": source, **answer}, show)
 
@@ -118,7 +118,9 @@ def _ask_password(*, twice: bool) -> str:
 
 
 def _save(session: Session, answer: dict[str, Any], email: str) -> object:
-    return credentials.save(session.url, token=answer["token"], email=email, expires_at=answer.get("expires_at"))
+    return credentials.save(
+        session.url, token=answer["token"], email=email, expires_at=answer.get("expires_at")
+    )
 
 
 def _warn_of_key(session: Session, out: Console) -> None:

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from tallystick.cli.frame import Noun, Output, Session
 from tallystick.cli.options import CursorOption, CustomerOption, KeyOption, LimitOption, UnitOption
-from tallystick.cli.rendering import Column, Row, facts, moment, table, text
+from tallystick.cli.rendering import Column, Row, answer_facts, facts, moment, table, text
 
 ruv = Noun("ruv", "Your credits at a glance.")
 billing = Noun("billing", "Balances with the grants behind them, statements, usage and the plan.")
@@ -79,9 +79,15 @@ def billing_history(
     *,
     customer: CustomerOption = None,
     unit: UnitOption = None,
-    type_: Annotated[str | None, typer.Option("--type", help="Only this type, such as usage or refund.")] = None,
-    start: Annotated[str | None, typer.Option("--from", metavar="TIME", help="From this moment on (RFC 3339).")] = None,
-    end: Annotated[str | None, typer.Option("--to", metavar="TIME", help="Before this moment (RFC 3339).")] = None,
+    type_: Annotated[
+        str | None, typer.Option("--type", help="Only this type, such as usage or refund.")
+    ] = None,
+    start: Annotated[
+        str | None, typer.Option("--from", metavar="TIME", help="From this moment on (RFC 3339).")
+    ] = None,
+    end: Annotated[
+        str | None, typer.Option("--to", metavar="TIME", help="Before this moment (RFC 3339).")
+    ] = None,
     limit: LimitOption = 20,
     cursor: CursorOption = None,
 ) -> Output:
@@ -103,7 +109,11 @@ def billing_history(
 
 @billing.command("usage")
 def billing_usage(
-    session: Session, *, period: PeriodOption = "30d", customer: CustomerOption = None, unit: UnitOption = None
+    session: Session,
+    *,
+    period: PeriodOption = "30d",
+    customer: CustomerOption = None,
+    unit: UnitOption = None,
 ) -> Output:
     """Show what was spent and earned each day, and on which meters."""
     usage = session.remote.get("/billing/usage", period=period, customer=customer, unit=unit)
@@ -116,7 +126,9 @@ def billing_usage(
             Column("earned", "earned", "amount"),
             Column("meters", lambda day: ", ".join(day["by_meter"]), wraps=True),
         )
-        out.print(table(days, columns, title=_span(usage), empty=f"nothing was spent or earned: {_span(usage)}"))
+        out.print(
+            table(days, columns, title=_span(usage), empty=f"nothing was spent or earned: {_span(usage)}")
+        )
         totals = usage["totals"]
         meters = [{"meter": name, "spent": spent} for name, spent in totals["by_meter"].items()]
         if meters:
@@ -138,7 +150,7 @@ def billing_tier(
     answer = session.remote.post("/billing/tier", {"tier": tier, "customer": customer}, key=key)
 
     def show(out: Console) -> None:
-        out.print(facts((name.replace("_", " "), value) for name, value in answer.items()))
+        out.print(answer_facts(answer))
 
     return Output(answer, show)
 
@@ -166,7 +178,18 @@ def grants_table(grants: list[Row], title: str | None = None) -> object:
 
 
 def _show_balance(out: Console, balance: dict[str, Any]) -> None:
-    numbers = ("balance", "available", "held", "debt", "granted", "purchased", "earned", "spent", "expired", "removed")
+    numbers = (
+        "balance",
+        "available",
+        "held",
+        "debt",
+        "granted",
+        "purchased",
+        "earned",
+        "spent",
+        "expired",
+        "removed",
+    )
     pairs: list[tuple[str, object]] = [("customer", balance.get("customer")), ("unit", balance["unit"])]
     pairs += [(name, balance.get(name)) for name in numbers]
     pairs += [("plan", balance.get("tier")), ("unlimited", balance.get("unlimited") or None)]

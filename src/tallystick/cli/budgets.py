@@ -8,9 +8,8 @@ from typing import Annotated, Literal
 import typer
 
 from tallystick.cli.frame import Noun, Output, Session
-from tallystick.cli.options import CustomerOption, UnitOption, number
-from tallystick.cli.remote import segment
-from tallystick.cli.rendering import Column, facts, table, text
+from tallystick.cli.options import CustomerOption, UnitOption, number, segment
+from tallystick.cli.rendering import Column, answer_facts, table, text
 
 noun = Noun("budgets", "Spending limits of a customer, an agent or a key, per day or month.")
 
@@ -19,7 +18,9 @@ noun = Noun("budgets", "Spending limits of a customer, an agent or a key, per da
 def set_(
     session: Session,
     level: Annotated[Literal["customer", "agent", "key"], typer.Argument(help="What is limited.")],
-    amount: Annotated[Decimal, typer.Argument(parser=number, metavar="AMOUNT", help="How much may be spent.")],
+    amount: Annotated[
+        Decimal, typer.Argument(parser=number, metavar="AMOUNT", help="How much may be spent.")
+    ],
     *,
     per: Annotated[Literal["day", "month"], typer.Option("--per", help="In which period.")] = "month",
     subject: Annotated[
@@ -38,13 +39,18 @@ def set_(
         "per": per,
     }
     answer = session.remote.put("/budgets", body)
-    return Output(answer, lambda out: out.print(facts((name.replace("_", " "), each) for name, each in answer.items())))
+    return Output(answer, lambda out: out.print(answer_facts(answer)))
 
 
 @noun.command("list")
-def list_(session: Session, *, customer: CustomerOption = None) -> Output:
+def list_(
+    session: Session,
+    *,
+    customer: CustomerOption = None,
+    key: Annotated[str | None, typer.Option("--key", help="Only those of this key: key_….")] = None,
+) -> Output:
     """List budgets with what was spent of them in this period."""
-    answer = session.remote.get("/budgets", customer=customer)
+    answer = session.remote.get("/budgets", customer=customer, key=key)
     columns = (
         Column("budget", "id"),
         Column("level", "level"),
@@ -64,4 +70,6 @@ def remove(
 ) -> Output:
     """Remove a budget: nothing limits the spending any more."""
     answer = session.remote.delete(f"/budgets/{segment(budget)}")
-    return Output(answer or {"id": budget, "removed": True}, lambda out: out.print(text(f"Removed {budget}.", "green")))
+    return Output(
+        answer or {"id": budget, "removed": True}, lambda out: out.print(text(f"Removed {budget}.", "green"))
+    )

@@ -22,17 +22,18 @@ from tallystick.cli.options import (
     also_of,
     metadata_of,
     number,
+    segment,
 )
-from tallystick.cli.rendering import Column, amount, facts, moment, table, text
-from tallystick.cli.remote import segment
+from tallystick.cli.rendering import Column, amount, answer_facts, facts, moment, table, text
 
 MeterArgument = Annotated[str, typer.Argument(help="What was used; `tally prices` lists the meters.")]
 
 
 def register(root: Noun) -> None:
     """Put the commands under the root: they are used too often to have a group."""
-    for name, function in (("charge", charge), ("quote", quote), ("refund", refund)):
-        root.command(name)(function)
+    root.command("charge")(charge)
+    root.command("quote")(quote)
+    root.command("refund")(refund)
 
 
 def charge(
@@ -64,7 +65,11 @@ def charge(
         charged = " and ".join(f"{amount(each)} {unit}".rstrip() for unit, each in amounts.items())
         out.print(text(f"Charged {charged} for {amount(answer['quantity'])} × {answer['meter']}.", "green"))
         out.print(facts([("charge", answer["id"]), *_after(answer)]))
-        columns = (Column("drawn from", "grant"), Column("amount", "amount", "amount"), Column("unit", "unit"))
+        columns = (
+            Column("drawn from", "grant"),
+            Column("amount", "amount", "amount"),
+            Column("unit", "unit"),
+        )
         out.print(table(answer["grants"], columns, empty="nothing was drawn"))
 
     return Output(answer, show)
@@ -99,7 +104,9 @@ def refund(
     *,
     part: Annotated[
         Decimal | None,
-        typer.Option("--amount", parser=number, metavar="NUMBER", help="How much; without it, all that is left."),
+        typer.Option(
+            "--amount", parser=number, metavar="NUMBER", help="How much; without it, all that is left."
+        ),
     ] = None,
     unit: UnitOption = None,
     reason: ReasonOption = None,
@@ -111,13 +118,16 @@ def refund(
 
     def show(out: Console) -> None:
         out.print(text(f"Refunded {charge_id}.", "green"))
-        out.print(facts((name.replace("_", " "), value) for name, value in answer.items() if _is_plain(value)))
+        out.print(answer_facts(answer))
 
     return Output(answer, show)
 
 
 def _after(answer: dict[str, Any]) -> list[tuple[str, object]]:
-    pairs: list[tuple[str, object]] = [("balance", answer.get("balance")), ("available", answer.get("available"))]
+    pairs: list[tuple[str, object]] = [
+        ("balance", answer.get("balance")),
+        ("available", answer.get("available")),
+    ]
     return [*pairs, ("unit", answer.get("unit")), *_limit(answer.get("limit"))]
 
 
@@ -125,7 +135,3 @@ def _limit(limit: dict[str, Any] | None) -> list[tuple[str, object]]:
     if not limit:
         return []
     return [("calls left", limit.get("remaining")), ("limit resets", moment(limit.get("reset_at")))]
-
-
-def _is_plain(value: object) -> bool:
-    return isinstance(value, str | int | Decimal)

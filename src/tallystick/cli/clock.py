@@ -35,7 +35,9 @@ def set_(
 
 def _move(session: Session, body: dict[str, str]) -> Output:
     with session.busy("time passes…"):
-        answer = session.remote.post("/test/clock", body, repeatable=False, timeout_seconds=LONGEST_MOVE_SECONDS)
+        answer = session.remote.post(
+            "/test/clock", body, repeatable=False, timeout_seconds=LONGEST_MOVE_SECONDS
+        )
 
     def show(out: Console) -> None:
         out.print(text(f"It is {moment(answer['now'])}.", "green"))

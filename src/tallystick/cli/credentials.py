@@ -1,4 +1,4 @@
-"""The tokens of `tally auth login`: one for each server, in the user's own folder, readable by nobody else."""
+"""The tokens of `tally auth login`: one for each server, readable by their user only."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def _read() -> dict[str, Any]:
 
 
 def _write(saved: dict[str, Any]) -> Path:
-    """Replace the file in one step: whoever reads meanwhile sees the old one or the new one, and never a part."""
+    """Replace the file in one step: whoever reads meanwhile sees the old one or the new one."""
     target = path()
     try:
         target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
 from tallystick.cli.frame import Noun, Output, Session
-from tallystick.cli.options import MetadataOption, ReasonOption, UnitOption, metadata_of
-from tallystick.cli.remote import segment
-from tallystick.cli.rendering import facts, text
+from tallystick.cli.options import MetadataOption, ReasonOption, UnitOption, metadata_of, segment
+from tallystick.cli.rendering import answer_facts, text
 
 noun = Noun("customers", "Who is billed: create, show, freeze and thaw.")
 
@@ -43,11 +41,15 @@ def freeze(
 ) -> Output:
     """Let nothing be drawn from a wallet until it is thawed. For services and admins."""
     body = {"unit": unit, "reason": reason}
-    return _answered(session.remote.post(f"/customers/{segment(customer)}/freeze", body), f"Froze {customer}.")
+    return _answered(
+        session.remote.post(f"/customers/{segment(customer)}/freeze", body), f"Froze {customer}."
+    )
 
 
 @noun.command("thaw")
-def thaw(session: Session, customer: CustomerArgument, *, unit: UnitOption = None, reason: ReasonOption = None) -> Output:
+def thaw(
+    session: Session, customer: CustomerArgument, *, unit: UnitOption = None, reason: ReasonOption = None
+) -> Output:
     """Let a frozen wallet be drawn from again. For services and admins."""
     body = {"unit": unit, "reason": reason}
     return _answered(session.remote.post(f"/customers/{segment(customer)}/thaw", body), f"Thawed {customer}.")
@@ -59,7 +61,6 @@ def _answered(answer: dict[str, Any] | None, words: str | None = None) -> Output
     def show_it(out: Console) -> None:
         if words:
             out.print(text(words, "green"))
-        plain = {name: value for name, value in found.items() if isinstance(value, str | int | Decimal)}
-        out.print(facts((name.replace("_", " "), value) for name, value in plain.items()))
+        out.print(answer_facts(found))
 
     return Output(found, show_it)

@@ -33,7 +33,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for program
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """What a command found: the data, how to show it to people, and the status to leave with."""
+    """What a command found (None: all was said before), how to show it, and the status to leave with."""
 
     data: object
     show: Callable[[Console], None]
@@ -73,7 +73,7 @@ class Session:
         from tallystick.cli import credentials
 
         saved = None if self.api_key else credentials.find(self.url)
-        return self.remote_as(self.api_key or (saved and saved["token"]))
+        return self.remote_as(self.api_key or (None if saved is None else str(saved["token"])))
 
     def remote_as(self, token: str | None) -> Remote:
         """The server, asked with this token."""
@@ -107,7 +107,8 @@ class Session:
                 rendering.show_problem(problem)
             return 1
         if self.as_json:
-            self.print_json(output.data)
+            if output.data is not None:
+                self.print_json(output.data)
         else:
             output.show(rendering.console())
         return output.status
@@ -124,7 +125,11 @@ class Noun:
 
     def __init__(self, name: str, purpose: str, *, options: Callable[..., None] | None = None) -> None:
         self.typer = typer.Typer(
-            name=name, help=purpose, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
+            name=name,
+            help=purpose,
+            no_args_is_help=True,
+            add_completion=False,
+            pretty_exceptions_enable=False,
         )
         self.typer.callback()(options or remember_json)
 
@@ -137,7 +142,9 @@ class Noun:
     ) -> Callable[[Callable[Concatenate[Session, P], Output]], Callable[Concatenate[Session, P], Output]]:
         """Register a function as a command. Its docstring is the help."""
 
-        def register(function: Callable[Concatenate[Session, P], Output]) -> Callable[Concatenate[Session, P], Output]:
+        def register(
+            function: Callable[Concatenate[Session, P], Output],
+        ) -> Callable[Concatenate[Session, P], Output]:
             self.typer.command(name)(_as_command(function))
             return function
 

@@ -10,9 +10,17 @@ from rich.console import Console
 
 from tallystick.cli.balances import show_page
 from tallystick.cli.frame import Noun, Output, Session
-from tallystick.cli.options import CursorOption, CustomerOption, KeyOption, LimitOption, ReasonOption, UnitOption, number
-from tallystick.cli.remote import segment
-from tallystick.cli.rendering import Column, amount, facts, text
+from tallystick.cli.options import (
+    CursorOption,
+    CustomerOption,
+    KeyOption,
+    LimitOption,
+    ReasonOption,
+    UnitOption,
+    number,
+    segment,
+)
+from tallystick.cli.rendering import Column, amount, answer_facts, text
 
 noun = Noun("grants", "Credits with terms of their own: give, list, void and claw back.")
 
@@ -31,15 +39,19 @@ def create(
     ] = "promotional_grant",
     unit: UnitOption = None,
     origin: Annotated[
-        Literal["paid", "free"] | None, typer.Option("--origin", help="Where it comes from; the category says it if absent.")
+        Literal["paid", "free"] | None,
+        typer.Option("--origin", help="Where it comes from; the category says it if absent."),
     ] = None,
     expires_at: Annotated[
         str | None, typer.Option("--expires-at", metavar="TIME", help="When what is left expires (RFC 3339).")
     ] = None,
     effective_at: Annotated[
-        str | None, typer.Option("--effective-at", metavar="TIME", help="From when on it can be drawn (RFC 3339).")
+        str | None,
+        typer.Option("--effective-at", metavar="TIME", help="From when on it can be drawn (RFC 3339)."),
     ] = None,
-    priority: Annotated[int | None, typer.Option("--priority", help="When it is drawn: lower is earlier.")] = None,
+    priority: Annotated[
+        int | None, typer.Option("--priority", help="When it is drawn: lower is earlier.")
+    ] = None,
     reason: ReasonOption = None,
     reference: Annotated[
         str | None, typer.Option("--reference", help="Your own id of what it is for, such as a payment's.")
@@ -89,7 +101,9 @@ def list_(
 
 
 @noun.command("void")
-def void(session: Session, grant: GrantArgument, *, reason: ReasonOption = None, key: KeyOption = None) -> Output:
+def void(
+    session: Session, grant: GrantArgument, *, reason: ReasonOption = None, key: KeyOption = None
+) -> Output:
     """Take back what is left of a grant that should not have been given."""
     answer = session.remote.post(f"/grants/{segment(grant)}/void", {"reason": reason}, key=key)
     return Output(answer, lambda out: _show(out, f"Voided {grant}.", answer))
@@ -97,7 +111,12 @@ def void(session: Session, grant: GrantArgument, *, reason: ReasonOption = None,
 
 @noun.command("clawback")
 def clawback(
-    session: Session, grant: GrantArgument, amount_: AmountArgument, *, reason: ReasonOption = None, key: KeyOption = None
+    session: Session,
+    grant: GrantArgument,
+    amount_: AmountArgument,
+    *,
+    reason: ReasonOption = None,
+    key: KeyOption = None,
 ) -> Output:
     """Take an amount of a grant back; what was spent already becomes debt."""
     body = {"amount": amount_, "reason": reason}
@@ -107,5 +126,4 @@ def clawback(
 
 def _show(out: Console, words: str, answer: dict[str, Any]) -> None:
     out.print(text(words, "green"))
-    plain = {name: value for name, value in answer.items() if isinstance(value, str | int | Decimal)}
-    out.print(facts((name.replace("_", " "), value) for name, value in plain.items()))
+    out.print(answer_facts(answer))

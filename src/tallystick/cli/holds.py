@@ -24,15 +24,16 @@ from tallystick.cli.options import (
     also_of,
     metadata_of,
     number,
+    segment,
 )
-from tallystick.cli.remote import segment
-from tallystick.cli.rendering import Column, amount, facts, moment, text
+from tallystick.cli.rendering import Column, amount, answer_facts, facts, moment, text
 
 noun = Noun("holds", "Reserve credits now, take what was used later, and give the rest back.")
 
 HoldArgument = Annotated[str, typer.Argument(metavar="HOLD", help="The hold's id: hold_….")]
 AmountOption = Annotated[
-    Decimal | None, typer.Option("--amount", parser=number, metavar="NUMBER", help="An amount instead of a meter.")
+    Decimal | None,
+    typer.Option("--amount", parser=number, metavar="NUMBER", help="An amount instead of a meter."),
 ]
 
 
@@ -50,7 +51,8 @@ def create(
     description: DescriptionOption = None,
     metadata: MetadataOption = None,
     expires_in: Annotated[
-        int | None, typer.Option("--expires-in", metavar="SECONDS", help="When it ends by itself; 3600 by default.")
+        int | None,
+        typer.Option("--expires-in", metavar="SECONDS", help="When it ends by itself; 3600 by default."),
     ] = None,
     key: KeyOption = None,
 ) -> Output:
@@ -71,7 +73,11 @@ def create(
 
     def show(out: Console) -> None:
         out.print(text(f"Held {amount(answer['amount'])} {answer.get('unit', '')}".rstrip() + ".", "green"))
-        pairs = [("hold", answer["id"]), ("until", moment(answer["expires_at"])), ("available", answer["available"])]
+        pairs = [
+            ("hold", answer["id"]),
+            ("until", moment(answer["expires_at"])),
+            ("available", answer["available"]),
+        ]
         out.print(facts(pairs))
 
     return Output(answer, show)
@@ -82,7 +88,9 @@ def list_(
     session: Session,
     *,
     customer: CustomerOption = None,
-    status: Annotated[str | None, typer.Option("--status", help="Only: open, captured, released or expired.")] = None,
+    status: Annotated[
+        str | None, typer.Option("--status", help="Only: open, captured, released or expired.")
+    ] = None,
     limit: LimitOption = 20,
     cursor: CursorOption = None,
 ) -> Output:
@@ -110,7 +118,9 @@ def capture(
     ] = None,
     quantity: Annotated[
         Decimal | None,
-        typer.Option("--quantity", parser=number, metavar="NUMBER", help="How much of the hold's meter was used."),
+        typer.Option(
+            "--quantity", parser=number, metavar="NUMBER", help="How much of the hold's meter was used."
+        ),
     ] = None,
     key: KeyOption = None,
 ) -> Output:
@@ -129,5 +139,4 @@ def release(session: Session, hold: HoldArgument, *, key: KeyOption = None) -> O
 
 def _show_end(out: Console, words: str, answer: dict[str, Any]) -> None:
     out.print(text(words, "green"))
-    plain = {name: value for name, value in answer.items() if isinstance(value, str | int | Decimal)}
-    out.print(facts((name.replace("_", " "), value) for name, value in plain.items()))
+    out.print(answer_facts(answer))

@@ -10,9 +10,8 @@ from rich.console import Console
 
 from tallystick.cli.balances import show_page
 from tallystick.cli.frame import Noun, Output, Session
-from tallystick.cli.options import CursorOption, CustomerOption, LimitOption, UnitOption, number
-from tallystick.cli.remote import segment
-from tallystick.cli.rendering import Column, facts, text
+from tallystick.cli.options import CursorOption, CustomerOption, LimitOption, UnitOption, number, segment
+from tallystick.cli.rendering import Column, answer_facts, text
 
 noun = Noun("keys", "API keys: create, list and revoke.")
 
@@ -23,12 +22,15 @@ def create(
     name: Annotated[str, typer.Argument(help="What you call it.")],
     *,
     role: Annotated[
-        Literal["user", "service", "admin"], typer.Option("--role", help="What it may do; service and admin by admins only.")
+        Literal["user", "service", "admin"],
+        typer.Option("--role", help="What it may do; service and admin by admins only."),
     ] = "user",
     customer: CustomerOption = None,
     budget: Annotated[
         Decimal | None,
-        typer.Option("--budget", parser=number, metavar="AMOUNT", help="How much it may spend in each period."),
+        typer.Option(
+            "--budget", parser=number, metavar="AMOUNT", help="How much it may spend in each period."
+        ),
     ] = None,
     per: Annotated[Literal["day", "month"], typer.Option("--per", help="The budget's period.")] = "month",
     unit: UnitOption = None,
@@ -44,8 +46,7 @@ def create(
     def show(out: Console) -> None:
         out.print(text(answer["key"], "bold green"))
         out.print(text("Keep it now: it is not shown again.", "yellow"))
-        named = ("id", "name", "role", "customer", "expires_at")
-        out.print(facts((each.replace("_", " "), answer.get(each)) for each in named))
+        out.print(answer_facts({name: value for name, value in answer.items() if name != "key"}))
 
     return Output(answer, show)
 
@@ -69,9 +70,12 @@ def list_(
 
 
 @noun.command("revoke")
-def revoke(session: Session, key: Annotated[str, typer.Argument(metavar="KEY", help="The key's id: key_….")]) -> Output:
+def revoke(
+    session: Session, key: Annotated[str, typer.Argument(metavar="KEY", help="The key's id: key_….")]
+) -> Output:
     """End a key at once and for good."""
     answer = session.remote.delete(f"/keys/{segment(key)}")
     return Output(
-        answer or {"id": key, "revoked": True}, lambda out: out.print(text(f"{key} works no longer.", "green"))
+        answer or {"id": key, "revoked": True},
+        lambda out: out.print(text(f"{key} works no longer.", "green")),
     )

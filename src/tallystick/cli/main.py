@@ -17,7 +17,7 @@ def main() -> None:
         if missing in {"", "tallystick"}:
             raise
         sys.stderr.write(
-            f"tally: the package {missing} is not installed; the command line and the server need the extra:\n"
+            f"tally: the package {missing} is not installed; install what the command line needs:\n"
             "  pip install 'tallystick[server]'\n"
         )
         status = EXIT_REFUSED

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal, InvalidOperation
 from typing import Annotated, Final
+from urllib.parse import quote
 
 import typer
 
@@ -39,9 +40,13 @@ def pair(text: str) -> tuple[str, str]:
 
 CustomerOption = Annotated[
     str | None,
-    typer.Option("--customer", help="Whose: an id or external_id; needed by keys that belong to no customer."),
+    typer.Option(
+        "--customer", help="Whose: an id or external_id; needed by keys that belong to no customer."
+    ),
 ]
-UnitOption = Annotated[str | None, typer.Option("--unit", help="The unit; without it the economy's primary one.")]
+UnitOption = Annotated[
+    str | None, typer.Option("--unit", help="The unit; without it the economy's primary one.")
+]
 LimitOption = Annotated[int, typer.Option("--limit", min=1, max=100, help="How many to show.")]
 CursorOption = Annotated[str | None, typer.Option("--cursor", help="Go on after a page: its next_cursor.")]
 KeyOption = Annotated[
@@ -54,19 +59,28 @@ KeyOption = Annotated[
     ),
 ]
 QuantityOption = Annotated[
-    Decimal | None, typer.Option("--quantity", parser=number, metavar="NUMBER", help="How much of the meter; 1 by default.")
+    Decimal | None,
+    typer.Option("--quantity", parser=number, metavar="NUMBER", help="How much of the meter; 1 by default."),
 ]
 AlsoOption = Annotated[
     list[str] | None,
     typer.Option(
-        "--also", metavar="METER=QUANTITY", help="A further meter in the same transaction; may be given several times."
+        "--also",
+        metavar="METER=QUANTITY",
+        help="A further meter in the same transaction; may be given several times.",
     ),
 ]
-AgentOption = Annotated[str | None, typer.Option("--agent", help="The agent that spends, for its budget and for you.")]
-DescriptionOption = Annotated[str | None, typer.Option("--description", help="What the statement says about it.")]
+AgentOption = Annotated[
+    str | None, typer.Option("--agent", help="The agent that spends, for its budget and for you.")
+]
+DescriptionOption = Annotated[
+    str | None, typer.Option("--description", help="What the statement says about it.")
+]
 MetadataOption = Annotated[
     list[str] | None,
-    typer.Option("--metadata", metavar="NAME=VALUE", help="A fact to keep with it; may be given several times."),
+    typer.Option(
+        "--metadata", metavar="NAME=VALUE", help="A fact to keep with it; may be given several times."
+    ),
 ]
 ReasonOption = Annotated[str | None, typer.Option("--reason", help="Why, for the record.")]
 
@@ -80,3 +94,8 @@ def also_of(items: list[str] | None) -> list[dict[str, object]] | None:
 def metadata_of(items: list[str] | None) -> dict[str, str] | None:
     """Metadata as the request has it."""
     return dict(pair(item) for item in items or ()) or None
+
+
+def segment(identifier: str) -> str:
+    """An id as one segment of a path, whatever is in it."""
+    return quote(identifier, safe="")

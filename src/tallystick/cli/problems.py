@@ -19,8 +19,8 @@ _HERE: Final[Mapping[str, str]] = {
     "unknown_plan": "`tally economy show` lists the plans.",
     "unknown_pack": "`tally economy show` lists the packs.",
     "unknown_customer": "Check the id or external_id, or make the customer with `tally customers create`.",
-    "invalid_cursor": "Start again without --cursor: a cursor is only what an earlier page of the same list gave.",
-    "idempotency_key_reused": "Leave out --idempotency-key, or give a new one: this one belongs to another request.",
+    "invalid_cursor": "Start again without --cursor: a cursor is what an earlier page of this list gave.",
+    "idempotency_key_reused": "Give a new --idempotency-key, or none: this one belongs to another request.",
     "economy_invalid": "Correct the named keys of the economy file and check it again.",
     "internal_error": "Look for the request_id in the server's log.",
 }

@@ -1,4 +1,4 @@
-"""Talking to the server. Every write carries an Idempotency-Key, and is repeated with the same one when the answer is lost.
+"""Talking to the server. Every write has an Idempotency-Key and is repeated with it when the answer is lost.
 
 What may have been done and cannot be repeated safely is never repeated: the user is told that nobody knows.
 """
@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any, Final
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 import httpx
 import msgspec
@@ -45,13 +45,17 @@ class Remote:
             headers = {"Authorization": f"Bearer {token}"} if token else {}
             own = urlsplit(url).hostname in _OWN_MACHINE  # No proxy is the way to one's own machine.
             self._client = httpx.Client(
-                base_url=f"{url}/api/v1", headers=headers, timeout=TIMEOUT, transport=transport, trust_env=not own
+                base_url=f"{url}/api/v1",
+                headers=headers,
+                timeout=TIMEOUT,
+                transport=transport,
+                trust_env=not own,
             )
         except (httpx.InvalidURL, ValueError) as error:
             raise Problem(
                 "configuration_error",
                 f"cannot talk to {url}: {error}",
-                advice="Set TALLY_URL to an address such as http://127.0.0.1:8080, and TALLY_API_KEY to a key.",
+                advice="Set TALLY_URL to an address such as http://127.0.0.1:8080; check TALLY_API_KEY.",
             ) from error
 
     def get(self, path: str, **query: object) -> Any:  # noqa: ANN401 - JSON
@@ -71,7 +75,9 @@ class Remote:
 
         ``repeatable`` False is for what keeps no idempotency keys: then a repeat could do it twice.
         """
-        return self._ask("POST", path, body=body or {}, key=key, repeatable=repeatable, timeout_seconds=timeout_seconds)
+        return self._ask(
+            "POST", path, body=body or {}, key=key, repeatable=repeatable, timeout_seconds=timeout_seconds
+        )
 
     def put(self, path: str, body: Mapping[str, Any]) -> Any:  # noqa: ANN401 - JSON
         """Set something: a repeat sets the same."""
@@ -158,11 +164,6 @@ class Remote:
         )
 
 
-def segment(identifier: str) -> str:
-    """An id as one segment of a path, whatever is in it."""
-    return quote(identifier, safe="")
-
-
 def _wait(response: httpx.Response, pause: float, *, repeatable: bool) -> float | None:
     """How long to wait before another try, or None when the answer stands."""
     if response.status_code == httpx.codes.CONFLICT and b"IDEMPOTENCY_IN_FLIGHT" in response.content:
@@ -176,9 +177,8 @@ def _wait(response: httpx.Response, pause: float, *, repeatable: bool) -> float 
 
 
 def _encode(body: Mapping[str, Any]) -> bytes:
-    return msgspec.json.encode(
-        {name: value for name, value in body.items() if value is not None}, decimal_format="number"
-    )
+    encoder = msgspec.json.Encoder(decimal_format="number")
+    return encoder.encode({name: value for name, value in body.items() if value is not None})
 
 
 def _decode(content: bytes) -> Any:  # noqa: ANN401 - JSON

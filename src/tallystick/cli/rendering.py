@@ -1,4 +1,4 @@
-"""How answers look: JSON for programs, tables for people. Amounts are exact decimals, aligned at their points."""
+"""How answers look: JSON for programs, tables for people. Amounts are exact and aligned at their points."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def json_text(data: object) -> str:
     """JSON with exact numbers."""
     import msgspec
 
-    return msgspec.json.format(msgspec.json.encode(data, decimal_format="number"), indent=2).decode()
+    return msgspec.json.format(msgspec.json.Encoder(decimal_format="number").encode(data), indent=2).decode()
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -58,11 +58,13 @@ def text(value: object, style: str = "") -> Text:
         return Text("yes" if value else "no", style=style)
     if isinstance(value, Decimal):
         return Text(amount(value), style=style)
-    return Text("".join(each if each.isprintable() else "\ufffd" for each in str(value)), style=style)
+    return Text(
+        "".join(each if each.isprintable() or each == "\n" else "\ufffd" for each in str(value)), style=style
+    )
 
 
 def amount(value: object, places: int = 0) -> str:
-    """An exact decimal number with at least ``places`` decimals and its thousands apart; no number is a dash."""
+    """An exact number with at least ``places`` decimals and its thousands apart; none is a dash."""
     if isinstance(value, bool) or not isinstance(value, int | Decimal):
         return NOTHING if value is None else str(value)
     number = Decimal(value)
@@ -89,7 +91,11 @@ def moment(value: object) -> str:
 
 
 def table(
-    rows: Sequence[Row], columns: Sequence[Column], *, title: str | None = None, empty: str = "nothing to show"
+    rows: Sequence[Row],
+    columns: Sequence[Column],
+    *,
+    title: str | None = None,
+    empty: str = "nothing to show",
 ) -> Table | Text:
     """Rows as a table; no rows are said in words."""
     if not rows:
@@ -122,18 +128,28 @@ def _is_negative(value: object) -> bool:
 
 
 def facts(pairs: Iterable[tuple[str, object]], *, title: str | None = None) -> Table:
-    """Names and values, one pair a line; numbers are aligned at their points, and what is unknown is left out."""
+    """Names and values, one pair a line, numbers aligned at their points; what is unknown is left out."""
     known = [(name, value) for name, value in pairs if value is not None]
     numbers = [value for _, value in known if _is_number(value)]
     places = max(map(_places, numbers), default=0)
     shown = [amount(value, places) for value in numbers]
     width = max(map(len, shown), default=0)
-    drawn = Table(title=title, title_justify="left", title_style="bold", box=None, show_header=False, pad_edge=False)
+    drawn = Table(
+        title=title, title_justify="left", title_style="bold", box=None, show_header=False, pad_edge=False
+    )
     drawn.add_column(style="dim", no_wrap=True)
     drawn.add_column(overflow="fold")
     for name, value in known:
         drawn.add_row(name, text(amount(value, places).rjust(width) if _is_number(value) else value))
     return drawn
+
+
+def answer_facts(answer: Row) -> Table:
+    """What an answer says in plain values, each under its own name."""
+    shown = ((name, moment(value) if isinstance(value, str) else value) for name, value in answer.items())
+    return facts(
+        (name.replace("_", " "), value) for name, value in shown if isinstance(value, str | int | Decimal)
+    )
 
 
 def _is_number(value: object) -> bool:
@@ -155,10 +171,16 @@ def show_problem(problem: Problem) -> None:
     if isinstance(errors, list) and len(errors) > 1:
         for each in errors:
             if isinstance(each, Mapping):
-                out.print(text(f"  {each.get('field', each.get('key'))}: {each.get('message', each.get('expected'))}"))
+                out.print(
+                    text(
+                        f"  {each.get('field', each.get('key'))}: {each.get('message', each.get('expected'))}"
+                    )
+                )
     told = {name: value for name, value in problem.fields.items() if isinstance(value, str | int | Decimal)}
     if told:
-        shown = (f"{name} {amount(value) if _is_number(value) else text(value)}" for name, value in told.items())
+        shown = (
+            f"{name} {amount(value) if _is_number(value) else text(value)}" for name, value in told.items()
+        )
         out.print(text(" · ".join(shown), "dim"))
     if problem.advice:
         out.print(text(f"What to do: {problem.advice}"))

@@ -7,7 +7,7 @@ from tallystick.core import errors
 from tallystick.core.book import MAX_BALANCE, Book, GrantTerms, PastCharge, Wallet
 from tallystick.core.ids import to_text
 from tallystick.core.operations import Draw, Operation
-from tallystick.core.words import CLAWBACK, REVENUE
+from tallystick.core.words import CLAWBACK, COVER, REVENUE
 
 
 class GrantResult(NamedTuple):
@@ -239,7 +239,7 @@ def refundable(charge: PastCharge) -> dict[str, int]:
 
 def _terms(book: Book, grant_id: int | None) -> GrantTerms:
     terms = book.grants.get(grant_id or 0)
-    if terms is None:
+    if terms is None or terms.lot.kind == COVER:
         raise errors.NotFound("grant", to_text("grant", grant_id or 0))
     return terms
 
@@ -292,6 +292,8 @@ class ClawBack(Operation):
     def apply(self, book: Book) -> ClawbackResult:
         """Take what the lot still has; the rest is owed, and repaid first by the next credit."""
         terms = _terms(book, self.grant_id)
+        if terms.voided_at is not None:
+            raise errors.Conflict("the grant is voided: what was left of it is taken back already")
         lot = terms.lot
         left = terms.amount - terms.clawed_back
         if terms.booked_at is None or self.amount > left:
@@ -357,7 +359,8 @@ class SetFrozen(Operation):
         since = wallet.frozen_at or book.now
         moved: list[tuple[int, int]] = []
         for lot in wallet.lots:
-            if lot.expires_at is not None and lot.expires_at > since and not lot.voided:
+            is_open = lot.credits > lot.debits
+            if is_open and lot.expires_at is not None and lot.expires_at > since and not lot.voided:
                 lot.expires_at += max(book.now - since, 0)
                 book.moved_expiry[lot.id] = lot
                 moved.append((lot.id, lot.expires_at))

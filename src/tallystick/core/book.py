@@ -168,8 +168,14 @@ class Wallet:
         self.lots: list[Lot] = []
         self._stored_state = (cover_id, frozen_at, next_due_at)
 
+    def moment(self, now: int) -> int:
+        """The time that its lots live in: ``now``, but it stands still while the wallet is frozen."""
+        return now if self.frozen_at is None else min(now, self.frozen_at)
+
     def available(self, now: int) -> int:
         """What a charge may draw at ``now``: lapsed lots do not count, held amounts neither."""
+        if self.frozen_at is not None:
+            now = self.moment(now)
         total = 0
         for lot in self.lots:
             expires_at = lot.expires_at
@@ -355,16 +361,18 @@ class Membership:
 class DueWork:
     """What the store found due for one customer beside its lots: scheduled grants, and holds whose time is up.
 
-    ``next_hold_at`` and ``next_grant_at`` are the earliest moments of those that are not due yet.
+    ``next_hold_at`` and ``next_grant_at`` are the earliest moments of those that are not due yet. Where there was more
+    than one settling takes, ``read_until`` is the moment and kind of the last that was read.
     """
 
-    __slots__ = ("holds", "next_grant_at", "next_hold_at", "scheduled")
+    __slots__ = ("holds", "next_grant_at", "next_hold_at", "read_until", "scheduled")
 
     def __init__(self) -> None:
         self.holds: list[Hold] = []
         self.scheduled: list[GrantTerms] = []
         self.next_hold_at: int | None = None
         self.next_grant_at: int | None = None
+        self.read_until: tuple[int, int] | None = None
 
 
 class PastCharge:
@@ -419,6 +427,7 @@ class Book:
         self.charges: dict[int, PastCharge] = {}
         self.missing: set[int] = set()
         self.settled: dict[str, int] = {}
+        self.unsettled: set[int] = set()
 
     # --- what was loaded -------------------------------------------------------------------------------------------
 
@@ -623,7 +632,7 @@ class Book:
                 0,
             )
             self.lots[lot.id] = lot
-            wallet.lots.append(lot)
+        self.enter_burn_order(wallet, lot)
         lot.credits += amount
         self.transfer(transaction, self.system_account(wallet.unit, f"issuance:{UNLIMITED}"), lot.id, amount)
         self.entry(transaction, wallet, "monthly_grant", amount, category=UNLIMITED)
@@ -647,7 +656,8 @@ class Book:
         self.transfer(transaction, from_account, lot.id, amount)
         self.entry(transaction, wallet, entry_type, amount, meter=meter)
         self.enter_burn_order(wallet, lot)
-        self.repay_debt(transaction, wallet, lot)
+        if lot.kind != COVER:  # What goes back to issuance at once pays nobody's debt.
+            self.repay_debt(transaction, wallet, lot)
         self.lapse(transaction, wallet, lot)
         if lot.expires_at is not None and lot.available > 0:
             wallet.due_by(lot.expires_at)
@@ -671,7 +681,7 @@ class Book:
     def lapse(self, transaction: Transaction, wallet: Wallet, lot: Lot, *, at: int | None = None) -> int:
         """Book what is available in a lapsed lot out of the wallet: to breakage, or back to issuance. Gives the amount."""
         amount = lot.available
-        if amount <= 0 or not lot.lapsed(self.now if at is None else at):
+        if amount <= 0 or not lot.lapsed(wallet.moment(self.now if at is None else at)):
             return 0
         lot.debits += amount
         if lot.kind == COVER:

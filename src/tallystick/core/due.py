@@ -42,12 +42,16 @@ def settle(book: Book, customer_id: int, plan_of: Callable[[str], Plan | None], 
     for _ in range(MAX_EVENTS):
         event = next_event(wallets, due, membership, plan_of)
         if event is None or event.at > now:
-            complete = True
+            complete = due.read_until is None
+            break
+        if due.read_until is not None and (event.at, event.order) > due.read_until:
             break
         book.now = event.at
         name = _book_event(book, event, due, plan_of, priority)
         counts[name] = counts.get(name, 0) + 1
     book.now = now
+    if not complete:
+        book.unsettled.add(customer_id)
     for wallet in wallets:
         wallet.next_due_at = _next_due_at(wallet, wallets[0], due, membership, plan_of) if complete else now
         book.touched[wallet.id] = wallet
@@ -70,12 +74,15 @@ def next_event(
 
 
 def _next_to_expire(wallet: Wallet) -> Lot | None:
-    if wallet.frozen_at is not None:
-        return None
+    latest = wallet.moment(NEVER)  # While a wallet is frozen, what had not expired before does not.
     expiring = [
         lot
         for lot in wallet.lots
-        if lot.expires_at is not None and lot.kind == LOT and not lot.voided and lot.available > 0
+        if lot.expires_at is not None
+        and lot.expires_at <= latest
+        and lot.kind == LOT
+        and not lot.voided
+        and lot.available > 0
     ]
     return min(expiring, key=lambda lot: (lot.expires_at, lot.id), default=None)
 
@@ -139,6 +146,10 @@ def renew(book: Book, membership: Membership, plan: Plan | None, priority: Calla
     if plan is None:
         return
     start, end = next_period(plan.renews, membership.anchor_at, membership.period_end)
+    if start < membership.period_end and plan.renews == "anniversary":
+        # The economy moved this plan from calendar months: a period begins where the last one ended.
+        membership.anchor_at = membership.period_end
+        start, end = next_period(plan.renews, membership.anchor_at, membership.period_end)
     membership.period_start, membership.period_end, membership.granted = start, end, {}
     for allowance in plan.allowances:
         if not allowance.amount_micros:
@@ -151,6 +162,8 @@ def renew(book: Book, membership: Membership, plan: Plan | None, priority: Calla
 
 def _trim_rollover(book: Book, wallet: Wallet, cap: int | None) -> None:
     """Expire what an ended period left beyond the cap. Only allowances that roll over have no expiry of their own."""
+    if wallet.frozen_at is not None:
+        return  # Nothing is lost meanwhile: the first period that begins after the thaw applies the cap.
     lots = [
         lot for lot in wallet.lots if lot.category == "monthly_grant" and lot.expires_at is None and lot.kind != COVER
     ]

@@ -89,9 +89,7 @@ class ChangePlan(Operation):
 
     def apply(self, book: Book) -> PlanResult:
         """Grant what the new allowance has beyond all that this period was granted already."""
-        membership = book.memberships.get(self.customer_id)
-        if membership is None:
-            return join_plan(book, self.customer_id, self.plan, self.catalog.priority)
+        membership = book.memberships[self.customer_id]
         previous = self.catalog.plans.get(membership.plan)
         roll_forward(membership, previous, book.now)
         covers = covers_of(book, self.customer_id)
@@ -99,10 +97,9 @@ class ChangePlan(Operation):
         transaction.description = f"{membership.plan} → {self.plan.name}"
         old_name = membership.plan
         if (previous is None or previous.renews != self.plan.renews) and old_name != self.plan.name:
-            membership.anchor_at = book.now
-            membership.period_start, membership.period_end = period_containing(
-                self.plan.renews, membership.anchor_at, book.now
-            )
+            # A clock that went back does not bring back a period that was granted already.
+            at = membership.anchor_at = max(book.now, membership.period_start)
+            membership.period_start, membership.period_end = period_containing(self.plan.renews, at, at)
         if old_name != self.plan.name:
             membership.plan, membership.since = self.plan.name, book.now
         granted = enter_plan(book, membership, self.plan, self.catalog.priority, at_once=self.plan.starts == "now")

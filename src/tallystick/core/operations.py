@@ -145,6 +145,7 @@ class PricedOperation(Operation):
     def wallets_of(self, book: Book) -> list[tuple[Wallet, int]]:
         """Each unit's wallet with the sum of this operation's parts in it, after all checks."""
         parts = self.parts
+        self.budgets = ()  # A batch that the database refused is applied again.
         totals = {parts[0].unit: parts[0].amount}
         for part in parts[1:]:
             totals[part.unit] = totals.get(part.unit, 0) + part.amount
@@ -447,7 +448,10 @@ def resolve_hold(
             if spent_unit == unit and captured < held_amount:
                 book.count_budget(budget_id, period_at, captured - held_amount)
     for lot, _ in hold.legs:
-        book.lapse(transaction, book.wallet(lot.customer_id, lot.unit), lot)
+        wallet = book.wallet(lot.customer_id, lot.unit)
+        book.lapse(transaction, wallet, lot)
+        if lot.expires_at is not None and lot.available > 0:
+            wallet.due_by(lot.expires_at)
     hold.status, hold.resolved_at, hold.resolved_by = status, transaction.at, transaction.id
     book.resolved.append(hold)
     return draws

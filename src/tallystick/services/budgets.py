@@ -125,6 +125,20 @@ class Budgets:
 
         self._context.database.transact(work)
 
+    def remove_by_id(self, caller: Caller, budget_id: str) -> None:
+        """Lift a budget named by its id. One that the caller may not manage is not found."""
+        refuse_limited(caller)
+        number = from_text("budget", budget_id)
+
+        def work(connection: Connection) -> None:
+            row = None if number is None else store.by_id(connection, number)
+            if row is None or not (caller.is_admin or _is_managed_by(caller, row)):
+                raise errors.NotFound("budget", budget_id)
+            self._lock(connection, row)
+            store.remove(connection, row)
+
+        self._context.database.transact(work)
+
     def _row(
         self,
         caller: Caller,
@@ -166,6 +180,13 @@ class Budgets:
         else:
             assert row.customer_id is not None
             self._context.ledger.mark_budgets(connection, row.customer_id)
+
+
+def _is_managed_by(caller: Caller, row: BudgetRow) -> bool:
+    """Services manage the budgets of customers, users their own customer's; those of services are an admin's."""
+    if row.customer_id is None:
+        return False
+    return caller.is_service or row.customer_id == caller.customer_id
 
 
 def _of(row: BudgetRow, spent: int, now: int) -> Budget:

@@ -23,6 +23,7 @@ from tallystick.store.engine import Database
 from tallystick.store.ledger import Ledger, Outcome
 
 MAX_BATCH: Final = 256
+TRIES_ALONE: Final = 3
 
 
 class Ticket:
@@ -179,7 +180,7 @@ class GroupCommit:
         try:
             self._commit(batch)
         except Exception as error:  # noqa: BLE001 - whatever it is, every caller must hear of it
-            if len(batch) > 1 and self._refused_rows(error):
+            if self._rows_refused(error):
                 for ticket in batch:
                     self._post_alone(ticket)
             else:
@@ -188,10 +189,17 @@ class GroupCommit:
         self._wake(batch)
 
     def _post_alone(self, ticket: Ticket) -> None:
-        try:
-            self._commit([ticket])
-        except Exception as error:  # noqa: BLE001 - as above
-            self._fail([ticket], error)
+        """One operation by itself; where another process was first with the same key, its answer is there by now."""
+        for _ in range(TRIES_ALONE):
+            try:
+                self._commit([ticket])
+            except Exception as error:  # noqa: BLE001 - as above
+                self._fail([ticket], error)
+                if not self._database.driver.is_conflict(_origin(error)):
+                    return
+            else:
+                ticket.failure = None
+                return
 
     def _commit(self, batch: list[Ticket]) -> None:
         operations = [ticket.operation for ticket in batch]
@@ -204,13 +212,12 @@ class GroupCommit:
         for ticket, outcome in zip(batch, outcomes, strict=True):
             ticket.outcome = outcome
 
-    def _refused_rows(self, error: Exception) -> bool:
-        return self._database.driver.is_conflict(getattr(error, "orig", None) or error)
+    def _rows_refused(self, error: Exception) -> bool:
+        driver, origin = self._database.driver, _origin(error)
+        return driver.is_conflict(origin) or driver.is_overflow(origin)
 
     def _fail(self, batch: list[Ticket], error: Exception) -> None:
-        failure = error
-        if self._refused_rows(error):
-            failure = errors.AmountTooLarge()
+        failure = errors.AmountTooLarge() if self._database.driver.is_overflow(_origin(error)) else error
         for ticket in batch:
             ticket.failure = failure
 
@@ -232,6 +239,11 @@ class GroupCommit:
             # A loop that has closed has nobody left to tell.
             with contextlib.suppress(RuntimeError):
                 loop.call_soon_threadsafe(_finish_all, tickets)
+
+
+def _origin(error: Exception) -> BaseException:
+    """The driver's own error behind SQLAlchemy's."""
+    return getattr(error, "orig", None) or error
 
 
 def _finish_all(tickets: list[Ticket]) -> None:

@@ -425,10 +425,33 @@ class Holds:
         operation = self._resolve(caller, hold_id, capture=(amount, quantity), key=idempotency_key)
         return self._pricing.finish(operation, self._context.commit.run(operation))
 
+    async def capture_async(
+        self,
+        caller: Caller,
+        hold_id: str,
+        *,
+        amount: Number | None = None,
+        quantity: Number | None = None,
+        idempotency_key: str | None,
+    ) -> Answer[ResolveResult]:
+        """As ``capture``, awaited."""
+        capture = (amount, quantity)
+        operation = await asyncio.to_thread(
+            self._resolve, caller, hold_id, capture=capture, key=idempotency_key
+        )
+        return await self._pricing.finish_async(operation, await self._context.commit.run_async(operation))
+
     def release(self, caller: Caller, hold_id: str, *, idempotency_key: str | None) -> Answer[ResolveResult]:
         """Give everything back."""
         operation = self._resolve(caller, hold_id, capture=None, key=idempotency_key)
         return self._pricing.finish(operation, self._context.commit.run(operation))
+
+    async def release_async(
+        self, caller: Caller, hold_id: str, *, idempotency_key: str | None
+    ) -> Answer[ResolveResult]:
+        """As ``release``, awaited."""
+        operation = await asyncio.to_thread(self._resolve, caller, hold_id, capture=None, key=idempotency_key)
+        return await self._pricing.finish_async(operation, await self._context.commit.run_async(operation))
 
     def _resolve(
         self, caller: Caller, hold_id: str, *, capture: tuple[Number | None, Number | None] | None, key: str | None

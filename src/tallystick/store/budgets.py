@@ -63,6 +63,12 @@ def put(connection: Connection, row: BudgetRow) -> BudgetRow:
     return BudgetRow(*found[:6], row.amount, *found[7:])
 
 
+def by_id(connection: Connection, number: int) -> BudgetRow | None:
+    """A budget by its id."""
+    row = connection.execute(sa.select(*_COLUMNS).where(budgets.c.id == number)).first()
+    return None if row is None else BudgetRow(*row)
+
+
 def remove(connection: Connection, row: BudgetRow) -> bool:
     """Delete the budget of this subject, unit and period, if it is there; its counters stay for the audit."""
     return connection.execute(budgets.delete().where(_same(row))).rowcount > 0

@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple, Protocol
 Row = tuple[Any, ...]
 
 _SIZES: Final = (64, 32, 16, 8, 4, 2, 1)
+_TOTALS: Final = "ck_accounts_totals"
 _IDS: Final = re.compile(r"\{(ids|names):([a-z_.]+)\}")
 
 
@@ -49,6 +50,7 @@ class Driver(Protocol):
     def version(self, raw: Any) -> int | None: ...  # noqa: ANN401, D102
     def may_retry(self, error: BaseException | None) -> bool: ...  # noqa: D102
     def is_conflict(self, error: BaseException | None) -> bool: ...  # noqa: D102
+    def is_overflow(self, error: BaseException | None) -> bool: ...  # noqa: D102
 
 
 class SqliteDriver:
@@ -113,8 +115,12 @@ class SqliteDriver:
         return False  # The busy timeout has waited already.
 
     def is_conflict(self, error: BaseException | None) -> bool:
-        """Whether a unique or check rule refused the rows."""
-        return type(error).__name__ == "IntegrityError"
+        """Whether another row with the same unique key was there first."""
+        return type(error).__name__ == "IntegrityError" and "UNIQUE" in str(error)
+
+    def is_overflow(self, error: BaseException | None) -> bool:
+        """Whether a total grew beyond what can be counted."""
+        return type(error).__name__ == "IntegrityError" and _TOTALS in str(error)
 
 
 class PostgresDriver:
@@ -186,9 +192,12 @@ class PostgresDriver:
         return getattr(error, "sqlstate", None) in {"40001", "40P01", "55P03"}
 
     def is_conflict(self, error: BaseException | None) -> bool:
-        """Whether a unique or check rule refused the rows, or a number grew out of its range."""
-        state = getattr(error, "sqlstate", None) or ""
-        return state.startswith("23") or state == "22003"
+        """Whether another row with the same unique key was there first."""
+        return getattr(error, "sqlstate", None) == "23505"
+
+    def is_overflow(self, error: BaseException | None) -> bool:
+        """Whether a total grew beyond what can be counted."""
+        return getattr(error, "sqlstate", None) == "22003" or _TOTALS in str(error)
 
 
 def _chunks(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:

@@ -21,6 +21,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError, TimeoutError  # noq
 
 from tallystick.core.errors import ConfigurationError, ServiceUnavailable
 from tallystick.store import migrations
+from tallystick.store.checkpoints import Checkpointer
 from tallystick.store.driver import Driver, PostgresDriver, SqliteDriver
 
 T = TypeVar("T")
@@ -28,14 +29,15 @@ T = TypeVar("T")
 BUSY_TIMEOUT_SECONDS: Final = 30
 RETRIES: Final = 8
 
-# Commits wait for the disk (synchronous=FULL); checkpoints come less often than by default, since each one costs a pause.
+# Commits wait for the disk (synchronous=FULL); checkpoints are made by `Checkpointer`, and by
+# SQLite itself only when the log grows far beyond that.
 _SQLITE_PRAGMAS: Final = (
     "PRAGMA journal_mode=WAL",
     "PRAGMA synchronous=FULL",
     "PRAGMA foreign_keys=ON",
     "PRAGMA cache_size=-65536",
     "PRAGMA temp_store=MEMORY",
-    "PRAGMA wal_autocheckpoint=4000",
+    "PRAGMA wal_autocheckpoint=20000",
 )
 
 
@@ -94,6 +96,7 @@ class Database:
         self.engine = self._sqlite_engine(pool_size) if self.is_sqlite else self._postgres_engine(pool_size)
         self._alone = self.engine.execution_options(isolation_level="AUTOCOMMIT")
         self._write_lock = FairLock()
+        self._checkpointer = Checkpointer(Path(str(self.url.database))) if self.is_sqlite else None
         self._writer: Connection | None = None
         self._hot: Connection | None = None
 
@@ -161,8 +164,12 @@ class Database:
         connection = self._writer
         if connection is None or connection.closed or connection.invalidated:
             connection = self._writer = self.engine.connect().execution_options(begins="BEGIN IMMEDIATE")
+        if self._checkpointer is not None:
+            self._checkpointer.before_write(raw_connection(connection))
         with connection.begin():
             yield connection
+        if self._checkpointer is not None:
+            self._checkpointer.committed()
 
     def transact_hot(self, work: Callable[[Connection], T]) -> T:
         """As ``transact``, for the one thread of the group commit: on PostgreSQL with a connection of its own, on which the
@@ -227,6 +234,8 @@ class Database:
 
     def close(self) -> None:
         """Close every connection; nothing is lost."""
+        if self._checkpointer is not None:
+            self._checkpointer.close()
         if self._writer is not None:
             self._writer.close()
             self._writer = None

@@ -20,13 +20,13 @@ from tallystick.core import errors
 from tallystick.core.adjustments import ClawbackResult, FreezeResult, GrantResult, RefundResult
 from tallystick.core.book import Book, DueWork, GrantTerms, Hold, Lot, Membership, PastCharge, Transaction, Wallet
 from tallystick.core.catalog import Economy
-from tallystick.core.due import settle
+from tallystick.core.due import HOLD, MAX_EVENTS, START, settle
 from tallystick.core.ids import to_text
 from tallystick.core.limits import HOUR_MICROS, Budget, hour_of, period_start
 from tallystick.core.membership import OpenCustomer, PlanResult, open_wallet
 from tallystick.core.operations import ChargeResult, HoldResult, Limit, Operation, PricedOperation, ResolveResult
 from tallystick.core.settlement import SettlementResult
-from tallystick.core.words import DEBT, SYSTEM, SYSTEM_ACCOUNTS
+from tallystick.core.words import DEBT, REVENUE, SYSTEM, SYSTEM_ACCOUNTS
 from tallystick.store.driver import Change, Driver, Insert, Row
 from tallystick.store.engine import raw_connection
 from tallystick.store.seals import seal_of
@@ -68,7 +68,7 @@ _HOLDS: Final = f"SELECT {_HOLD_COLUMNS} FROM holds WHERE {{ids:id}}"  # noqa: S
 _LEGS: Final = "SELECT transaction_id, debit_id, amount FROM transfers WHERE {ids:transaction_id} AND phase = 1 ORDER BY 1, number"
 _DUE_HOLDS: Final = (
     f"SELECT {_HOLD_COLUMNS} FROM holds WHERE {{ids:customer_id}} AND status = 'open' AND expires_at <= ? "  # noqa: S608
-    "ORDER BY expires_at, id LIMIT 400"
+    f"ORDER BY expires_at, id LIMIT {MAX_EVENTS}"
 )
 _NEXT_HOLDS: Final = (
     "SELECT customer_id, MIN(expires_at) FROM holds WHERE {ids:customer_id} AND status = 'open' AND expires_at > ? "
@@ -79,7 +79,7 @@ _GRANT_COLUMNS: Final = (
 )
 _SCHEDULED: Final = (
     f"SELECT {_GRANT_COLUMNS} FROM grants WHERE {{ids:customer_id}} AND booked_at IS NULL AND effective_at <= ? "  # noqa: S608
-    "AND voided_at IS NULL ORDER BY effective_at, id LIMIT 400"
+    f"AND voided_at IS NULL ORDER BY effective_at, id LIMIT {MAX_EVENTS}"
 )
 _NEXT_SCHEDULED: Final = (
     "SELECT customer_id, MIN(effective_at) FROM grants WHERE {ids:customer_id} AND booked_at IS NULL "
@@ -95,7 +95,7 @@ _CHARGES: Final = (
 )
 _CHARGE_LEGS: Final = (
     "SELECT transaction_id, debit_id, amount FROM transfers WHERE {ids:transaction_id} AND phase IN (0, 2) "
-    "ORDER BY transaction_id, number"
+    "AND {ids:credit_id} ORDER BY transaction_id, number"
 )
 _REFUND_LEGS: Final = (
     "SELECT s.subject_id, t.credit_id, t.amount FROM transactions s JOIN transfers t ON t.transaction_id = s.id "
@@ -408,7 +408,7 @@ class Ledger:
     ) -> tuple[list[Outcome], Book]:
         """As ``post``, and gives the book, which ``keep`` may take after the commit."""
         raw = raw_connection(connection)
-        book, repeats = self._load(raw, operations, now)
+        book, repeats = self._load_settled(raw, operations, now)
         outcomes = [self._apply(book, operation, repeats) for operation in operations]
         self._flush(raw, book)
         return outcomes, book
@@ -416,7 +416,7 @@ class Ledger:
     def try_out(self, connection: Connection, operation: PricedOperation, *, now: int) -> Trial:
         """What the operation would meet now: nothing of it is written, but what is due for the customer is booked."""
         raw = raw_connection(connection)
-        book, _ = self._load(raw, [operation], now)
+        book, _ = self._load_settled(raw, [operation], now)
         self._flush(raw, book)
         if operation.customer_id in book.missing:
             raise errors.UnknownCustomer(str(operation.customer_id))
@@ -470,6 +470,14 @@ class Ledger:
         if key is not None:
             repeats[key] = (key, transaction.kind, operation.request_digest, result)
         return Outcome(result=result)
+
+    def _load_settled(self, raw: Any, operations: Sequence[Operation], now: int) -> tuple[Book, dict[str, Row]]:  # noqa: ANN401
+        """As ``_load``, however much was due: nothing is drawn before all of it is booked."""
+        book, repeats = self._load(raw, operations, now)
+        while book.unsettled:
+            self._flush(raw, book)
+            book, repeats = self._load(raw, operations, now)
+        return book, repeats
 
     # --- loading ---------------------------------------------------------------------------------------------------
 
@@ -582,7 +590,7 @@ class Ledger:
         driver = self._driver
         ids = driver.numbers(charge_ids)
         found, legs, refunds = driver.fetch(
-            raw, [(_CHARGES, (ids,)), (_CHARGE_LEGS, (ids,)), (_REFUND_LEGS, (ids,))]
+            raw, [(_CHARGES, (ids,)), (_CHARGE_LEGS, (ids, self._revenue())), (_REFUND_LEGS, (ids,))]
         )
         for number, customer_id, unit, meter, category, kind, result in found:
             charge = PastCharge(id=number, customer_id=customer_id, unit=unit, meter=meter, category=category)
@@ -591,13 +599,16 @@ class Ledger:
             book.charges[number] = charge
         self._load_lots(raw, book, [lot_id for _, lot_id, _ in legs] + [lot_id for _, lot_id, _ in refunds])
         for number, lot_id, amount in legs:
-            lot = book.lots.get(lot_id)
-            if number in book.charges and lot is not None:
-                book.charges[number].draws.append((lot, amount))
+            if number in book.charges:
+                book.charges[number].draws.append((book.lots[lot_id], amount))
         for number, lot_id, amount in refunds:
             refunded = book.charges[number].refunded
             if lot_id in book.lots:
                 refunded[lot_id] = refunded.get(lot_id, 0) + amount
+
+    def _revenue(self) -> Any:  # noqa: ANN401
+        """What a charge pays; a capture may give to other accounts too, such as what a lapsed lot had released."""
+        return self._driver.numbers(number for (_, code), number in self._system.items() if code == REVENUE)
 
     def _load_grants(self, raw: Any, book: Book, statement: str, parameters: Row) -> list[GrantTerms]:  # noqa: ANN401
         [rows] = self._driver.fetch(raw, [(statement, parameters)])
@@ -620,10 +631,17 @@ class Ledger:
         ids = driver.numbers(customer_ids)
         for customer_id in customer_ids:
             book.due[customer_id] = DueWork()
-        for hold in self._load_holds(raw, book, _DUE_HOLDS, (ids, now)):
+        holds = self._load_holds(raw, book, _DUE_HOLDS, (ids, now))
+        scheduled = self._load_grants(raw, book, _SCHEDULED, (ids, now))
+        for hold in holds:
             book.due[hold.customer_id].holds.append(hold)
-        for terms in self._load_grants(raw, book, _SCHEDULED, (ids, now)):
+        for terms in scheduled:
             book.due[terms.lot.customer_id].scheduled.append(terms)
+        # Where a limit cut them off, nobody is settled past the last one that was read.
+        ends = [(holds[-1].expires_at, HOLD)] if len(holds) == MAX_EVENTS else []
+        ends += [(scheduled[-1].lot.effective_at, START)] if len(scheduled) == MAX_EVENTS else []
+        for customer_id in customer_ids:
+            book.due[customer_id].read_until = min(ends, default=None)
         next_holds, next_grants, memberships = driver.fetch(
             raw, [(_NEXT_HOLDS, (ids, now)), (_NEXT_SCHEDULED, (ids, now)), (_MEMBERSHIPS, (ids,))]
         )

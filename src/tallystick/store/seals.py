@@ -1,7 +1,7 @@
-"""Seals: digests over what must never change, by which ``tally audit`` finds rows that were edited outside the program.
+"""Seals: digests over what must never change, by which ``tally audit`` finds what was edited.
 
-A transaction's seal covers its row, its transfers and entries, and the terms of the grants and the hold that it made. Rows
-that stand alone (a membership, an economy's version) carry a seal of their own.
+A transaction's seal covers its row, its transfers and entries, and the terms of the grants and the hold that
+it made. Rows that stand alone (a membership, an economy's version) carry a seal of their own.
 """
 
 import hashlib

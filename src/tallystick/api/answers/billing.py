@@ -174,5 +174,7 @@ def usage(found: Usage) -> dict[str, Any]:
     }
 
 
-def _spent(spent: int, earned: int, by_meter: Mapping[str, int]) -> dict[str, msgspec.Raw | dict[str, msgspec.Raw]]:
+def _spent(
+    spent: int, earned: int, by_meter: Mapping[str, int]
+) -> dict[str, msgspec.Raw | dict[str, msgspec.Raw]]:
     return {"spent": number(spent), "earned": number(earned), "by_meter": numbers(dict(by_meter))}

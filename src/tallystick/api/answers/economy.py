@@ -192,7 +192,13 @@ def public(economy: Economy) -> EconomyAnswer:
         primary_unit=economy.primary_unit,
         default_plan=economy.default_plan,
         units=[
-            UnitLine(unit.name, unit.description, unit.decimals_shown, unit.money, unit.name == economy.primary_unit)
+            UnitLine(
+                unit.name,
+                unit.description,
+                unit.decimals_shown,
+                unit.money,
+                unit.name == economy.primary_unit,
+            )
             for unit in economy.units.values()
         ],
         sign_up=[
@@ -207,7 +213,9 @@ def public(economy: Economy) -> EconomyAnswer:
         ],
         plans=[_plan(plan) for plan in economy.plans.values()],
         packs=[
-            PackLine(pack.name, pack.title, pack.unit, number(pack.credits_micros), cents(pack.price_usd_cents))
+            PackLine(
+                pack.name, pack.title, pack.unit, number(pack.credits_micros), cents(pack.price_usd_cents)
+            )
             for pack in economy.packs.values()
         ],
         purchase=None
@@ -221,7 +229,9 @@ def public(economy: Economy) -> EconomyAnswer:
         task_fee=FeeLine(
             economy.task_fee.basis_points, number(economy.task_fee.fixed_micros), economy.task_fee.rounding
         ),
-        low_balance={unit: [number(each) for each in found] for unit, found in economy.low_balance.thresholds.items()},
+        low_balance={
+            unit: [number(each) for each in found] for unit, found in economy.low_balance.thresholds.items()
+        },
     )
 
 
@@ -237,7 +247,9 @@ def _plan(plan: Plan) -> PlanLine:
         concurrency_max=plan.concurrency_max,
         creates_per_second=plan.creates_per_second,
         allowances=[
-            AllowanceLine(each.unit, number_or_none(each.amount_micros), number_or_none(each.rollover_cap_micros))
+            AllowanceLine(
+                each.unit, number_or_none(each.amount_micros), number_or_none(each.rollover_cap_micros)
+            )
             for each in plan.allowances
         ],
     )

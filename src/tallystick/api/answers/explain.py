@@ -204,14 +204,20 @@ def _explanation(found: Explanation) -> ExplanationAnswer:
             )
             for lot in found.lots
         ],
-        limit=None if limit is None else RateLimit(limit.limit, limit.remaining, format_rfc3339(limit.reset_at)),
+        limit=None
+        if limit is None
+        else RateLimit(limit.limit, limit.remaining, format_rfc3339(limit.reset_at)),
         budgets=[
             BudgetSpendAnswer(each.source, each.unit, number(each.amount), format_rfc3339(each.period_at))
             for each in found.budgets
         ],
-        balances=[BalanceChangeAnswer(each.unit, number(each.before), number(each.after)) for each in found.balances],
+        balances=[
+            BalanceChangeAnswer(each.unit, number(each.before), number(each.after)) for each in found.balances
+        ],
         refunds=[
-            RefundLineAnswer(to_text("txn", each.id), format_rfc3339(each.date), numbers(each.amounts), each.reason)
+            RefundLineAnswer(
+                to_text("txn", each.id), format_rfc3339(each.date), numbers(each.amounts), each.reason
+            )
             for each in found.refunds
         ],
         seal_ok=found.seal_ok,

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tallystick.api.answers.common import Name, Number, Time
-from tallystick.api.rendering import moment, number, numbers
+from tallystick.api.rendering import moment, number, number_or_none, numbers
 from tallystick.core.adjustments import ClawbackResult, FreezeResult, GrantResult
+from tallystick.core.catalog import Economy
 from tallystick.core.ids import to_text
 from tallystick.core.membership import PlanResult
 from tallystick.core.times import format_rfc3339
@@ -163,13 +164,16 @@ def freeze(result: FreezeResult) -> FreezeAnswer:
     )
 
 
-def tier(result: PlanResult, *, monthly: int | None) -> TierAnswer:
-    """A plan that was changed to; ``monthly`` is its allowance in the primary unit, in micro-units, or None: unlimited."""
+def tier(result: PlanResult, economy: Economy) -> TierAnswer:
+    """A plan that was changed to, with its allowance in the primary unit."""
+    plan = economy.plans.get(result.plan)
+    allowance = None if plan is None else plan.allowance(economy.primary_unit)
+    monthly = 0 if allowance is None else allowance.amount_micros
     return TierAnswer(
         customer=to_text("cust", result.customer_id),
         new_tier=result.plan,
         previous_tier=result.previous,
-        monthly_credits=None if monthly is None else number(monthly),
+        monthly_credits=number_or_none(monthly),
         effective_date=format_rfc3339(result.created_at),
         next_period_at=format_rfc3339(result.period_end),
         granted=numbers(result.granted),

@@ -25,7 +25,9 @@ routes = router("charges")
 
 
 @routes.post("/charges", status_code=201, response_model=spending.ChargeAnswer)
-async def create_charge(request: Request, caller: CallerOf, body: UsageBody, key: IdempotencyKey = None) -> Response:
+async def create_charge(
+    request: Request, caller: CallerOf, body: UsageBody, *, key: IdempotencyKey = None
+) -> Response:
     """Price a usage and draw the credits now."""
     answer = await services(request).charges.create_async(caller, body.usage(), idempotency_key=key)
     if not answer.replayed:
@@ -52,6 +54,7 @@ def refund_charge(
     request: Request,
     caller: CallerOf,
     charge_id: str,
+    *,
     body: Annotated[RefundBody, Body()] = RefundBody(),  # noqa: B008 - pydantic's models are never shared
     key: IdempotencyKey = None,
 ) -> Response:

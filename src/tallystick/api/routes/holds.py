@@ -5,13 +5,22 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from fastapi import Body, Query
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
 from tallystick.api.answers import spending
 from tallystick.api.answers.pages import HoldPage, page
 from tallystick.api.auth import CallerOf
-from tallystick.api.models import PAGE, CaptureBody, CursorQuery, CustomerQuery, HoldBody, IdempotencyKey, LimitQuery
+from tallystick.api.models import (
+    PAGE,
+    CaptureBody,
+    CursorQuery,
+    CustomerQuery,
+    HoldBody,
+    IdempotencyKey,
+    LimitQuery,
+)
 from tallystick.api.rendering import Json
 from tallystick.api.routes.shared import router, services, written
 
@@ -21,13 +30,16 @@ StatusQuery = Annotated[Literal["open", "captured", "released", "expired"] | Non
 
 
 @routes.post("/holds", status_code=201, response_model=spending.HoldAnswer)
-async def create_hold(request: Request, caller: CallerOf, body: HoldBody, key: IdempotencyKey = None) -> Response:
+async def create_hold(
+    request: Request, caller: CallerOf, body: HoldBody, *, key: IdempotencyKey = None
+) -> Response:
     """Reserve the price of a usage, or an amount, until ``expires_in`` seconds from now."""
     holds, usage = services(request).holds, body.usage()
     if usage is None:
-        answer = await holds.create_amount_async(
+        answer = await run_in_threadpool(
+            holds.create_amount,
             caller,
-            amount=body.amount,
+            amount=body.amount or 0,
             unit=body.unit,
             customer=body.customer,
             agent=body.agent,
@@ -46,6 +58,7 @@ async def capture_hold(
     request: Request,
     caller: CallerOf,
     hold_id: str,
+    *,
     body: Annotated[CaptureBody, Body()] = CaptureBody(),  # noqa: B008 - pydantic's models are never shared
     key: IdempotencyKey = None,
 ) -> Response:
@@ -54,12 +67,14 @@ async def capture_hold(
         caller, hold_id, amount=body.amount, quantity=body.quantity, idempotency_key=key
     )
     if not answer.replayed:
-        request.app.state.metrics.charged(answer.value.meter)
+        request.app.state.metrics.captured()
     return written(request, answer, spending.resolved(answer.value), status=200)
 
 
 @routes.post("/holds/{hold_id}/release", response_model=spending.ResolveAnswer)
-async def release_hold(request: Request, caller: CallerOf, hold_id: str, key: IdempotencyKey = None) -> Response:
+async def release_hold(
+    request: Request, caller: CallerOf, hold_id: str, *, key: IdempotencyKey = None
+) -> Response:
     """Give everything back."""
     answer = await services(request).holds.release_async(caller, hold_id, idempotency_key=key)
     return written(request, answer, spending.resolved(answer.value), status=200)
@@ -69,11 +84,14 @@ async def release_hold(request: Request, caller: CallerOf, hold_id: str, key: Id
 def list_holds(
     request: Request,
     caller: CallerOf,
+    *,
     customer: CustomerQuery = None,
     status: StatusQuery = None,
     limit: LimitQuery = PAGE,
     cursor: CursorQuery = None,
 ) -> Response:
     """A customer's holds, newest first."""
-    found = services(request).holds_view.list(caller, customer=customer, status=status, limit=limit, cursor=cursor)
+    found = services(request).holds_view.list(
+        caller, customer=customer, status=status, limit=limit, cursor=cursor
+    )
     return Json(page("holds", found, spending.hold_line))

@@ -1,15 +1,18 @@
-"""The audit: derive every stored figure anew from the journal, and report each rule of the ledger with its counts.
+"""The audit: derive every stored figure anew from the journal, and report each rule of the ledger.
 
-It reads one moment's state in one read transaction, a page at a time in the order of the keys, so that it may run on a live
-database: nobody waits for it, and what it holds in memory does not grow with the ledger. Each pass leaves notes for the next:
-economies, the journal, accounts with their grants, memberships, wallets with their statements, counters.
+It reads one moment's state in one read transaction, a page at a time in the order of the keys, so that it may
+run on a live database: nobody waits for it, and what it holds in memory does not grow with the ledger. Each
+pass leaves notes for the next: economies, the journal, accounts with their grants, memberships, wallets with
+their statements, counters.
 
-It finds rows that were edited, deleted or added by anyone who does not also rewrite the seals; it is no proof against
-whoever owns both the database and this program.
+It finds rows that were edited, deleted or added by anyone who does not also rewrite the seals; it is no proof
+against whoever owns both the database and this program. A transaction that did nothing (a second freeze, a
+settlement of 0) leaves no trace but its own row, so nothing tells when that row is deleted.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from contextlib import closing
 from typing import Final
 
@@ -28,7 +31,10 @@ from tallystick.store.seals import seal_of
 
 __all__ = ["AuditReport", "Progress", "RuleReport", "Violation", "audit"]
 
-_REPEATED: Final = "SELECT idempotency, COUNT(*) FROM transactions WHERE idempotency IS NOT NULL GROUP BY idempotency HAVING COUNT(*) > 1"
+_REPEATED: Final = (
+    "SELECT idempotency, COUNT(*) FROM transactions WHERE idempotency IS NOT NULL "
+    "GROUP BY idempotency HAVING COUNT(*) > 1"
+)
 
 
 def _silent(_stage: str, _done: int, _total: int) -> None:
@@ -38,8 +44,8 @@ def _silent(_stage: str, _done: int, _total: int) -> None:
 def audit(database: Database, *, now: int | None = None, progress: Progress = _silent) -> AuditReport:
     """Check everything, on a live database, without stopping it.
 
-    ``now`` judges what is due (microseconds; by default the newest transaction's moment); ``progress`` is told the table,
-    the rows done and their number.
+    ``now`` judges what is due (microseconds; by default the newest transaction's moment); ``progress`` is
+    told the table, the rows done and their number.
     """
     findings = Findings()
     with database.read() as connection, closing(Notes()) as notes:
@@ -47,17 +53,22 @@ def audit(database: Database, *, now: int | None = None, progress: Progress = _s
         if now is None:
             now = reader.rows("SELECT MAX(at) FROM transactions")[0][0] or 0
         versions, plans = _check_economies(reader, findings)
-        transactions = _check_journal(reader, findings, notes, versions)
-        check_accounts(reader, findings, notes)
-        check_memberships(reader, findings, notes, renews=lambda name: _renews(plans.get(name, [])))
-        check_wallets(reader, findings, notes, now=now)
-        check_budgets(reader, findings, notes)
-        check_hours(reader, findings, notes, now=now)
-    return findings.report(now=now, transactions=transactions)
+        with findings.readable("transactions"):
+            _check_journal(reader, findings, notes, versions)
+        with findings.readable("accounts"):
+            check_accounts(reader, findings, notes)
+        with findings.readable("memberships"):
+            check_memberships(reader, findings, notes, renews=lambda name: _renews(plans.get(name, [])))
+        with findings.readable("wallets"):
+            check_wallets(reader, findings, notes, now=now)
+        with findings.readable("counters"):
+            check_budgets(reader, findings, notes)
+            check_hours(reader, findings, notes, now=now)
+        return findings.report(now=now, transactions=reader.count("transactions"))
 
 
 def _check_economies(reader: Reader, findings: Findings) -> tuple[frozenset[str], dict[str, list[Plan]]]:
-    """Every version is stored as it was loaded, under the digest of its content. Gives the versions, and plans by name."""
+    """Every version is as it was loaded, under the digest of its content. Gives the versions and all plans."""
     versions: set[str] = set()
     plans: dict[str, list[Plan]] = {}
     for version, name, text, loaded_at, seal in reader.rows(
@@ -81,23 +92,28 @@ def _renews(plans: list[Plan]) -> bool:
     return bool(plans) and all(any(each.amount_micros for each in plan.allowances) for plan in plans)
 
 
-def _check_journal(reader: Reader, findings: Findings, notes: Notes, versions: frozenset[str]) -> int:
-    """Replay the journal; gives the number of transactions."""
+def _check_journal(reader: Reader, findings: Findings, notes: Notes, versions: frozenset[str]) -> None:
+    """Replay the journal from its first transaction to its last."""
     findings.same(5, ("transactions", "all", "idempotency"), [], reader.rows(_REPEATED))
-    count = 0
+    seen: Counter[str] = Counter()
     for page in reader.pages("transactions", journal.COLUMNS, size=1000):
-        count += len(page.rows)
-        found = journal.read_page(reader, page, findings)
+        found = journal.read_page(reader, page, findings, seen)
         around = journal.look_around(reader, found, versions)
         for posting in found:
-            journal.check_seal(posting, findings)
-            journal.check_references(posting, around, findings)
-            postings.check_movement(posting, around, findings)
-            postings.check_key(posting, findings)
-            postings.check_pending(posting, around, findings)
-            postings.check_grants(posting, around, findings)
-            postings.check_answer(posting, around, findings)
-            journal.note_totals(posting, notes)
-            journal.note_states(posting, notes)
+            with findings.readable("transactions", posting.row.id):
+                _check_posting(posting, around, findings)
+                journal.note_totals(posting, notes)
+                journal.note_states(posting, notes)
         note_limits(reader, found, around, notes)
-    return count
+    for table, number in seen.items():
+        findings.same(6, (table, "all", "rows under the transactions' ids"), reader.count(table), number)
+
+
+def _check_posting(posting: journal.Posting, around: journal.Surroundings, findings: Findings) -> None:
+    journal.check_seal(posting, findings)
+    journal.check_references(posting, around, findings)
+    postings.check_movement(posting, around, findings)
+    postings.check_key(posting, findings)
+    postings.check_pending(posting, around, findings)
+    postings.check_grants(posting, around, findings)
+    postings.check_answer(posting, around, findings)

@@ -9,12 +9,12 @@ from tallystick.store.audit.report import Findings, Place
 from tallystick.store.driver import Row
 
 _COLUMNS: Final = (
-    "id, kind, unit, code, customer_id, category, origin, priority, effective_at, expires_at, voided, is_open, "
-    "debits_posted, credits_posted, debits_pending, credits_pending"
+    "id, kind, unit, code, customer_id, category, origin, priority, effective_at, expires_at, voided, "
+    "is_open, debits_posted, credits_posted, debits_pending, credits_pending"
 )
 _GRANTS: Final = (
-    "SELECT id, customer_id, transaction_id, reference, created_at, effective_at, first_expires_at, booked_at, voided_at, "
-    "clawed_back FROM grants WHERE id > ? AND id <= ? ORDER BY id"
+    "SELECT id, customer_id, transaction_id, reference, created_at, effective_at, first_expires_at, "
+    "booked_at, voided_at, clawed_back FROM grants WHERE id > ? AND id <= ? ORDER BY id"
 )
 _EVENTS: Final = (
     "SELECT subject_id, kind, at, amount FROM transactions "
@@ -177,7 +177,7 @@ def _note_grant(account: AccountRow, grant: GrantState, notes: Notes) -> None:
 
 
 def _check_other(account: AccountRow, findings: Findings, notes: Notes) -> None:
-    """An account of the system or of a debt: nothing of a lot's terms, and a debt is open while something is owed."""
+    """An account of the system or of a debt has no terms; a debt is open while something is owed."""
     owed = account.debits_posted - account.credits_posted
     is_debt = account.kind == DEBT
     terms = (*account[5:10], bool(account.voided), bool(account.is_open))

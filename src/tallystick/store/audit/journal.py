@@ -1,5 +1,6 @@
-"""The journal, page by page: each transaction with its lines, its seal, and what it made, replayed from the first to the last."""
+"""The journal, page by page: each transaction with its lines, its seal and what it made, in order."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
@@ -15,21 +16,22 @@ from tallystick.store.ledger import RESULTS, decode_result
 from tallystick.store.seals import seal_of
 
 COLUMNS: Final = (
-    "id, kind, at, customer_id, caller, agent, idempotency, idempotency_key, request_digest, unit, amount, meter, "
-    "category, quantity, economy, subject_id, description, metadata, result, seal"
+    "id, kind, at, customer_id, caller, agent, idempotency, idempotency_key, request_digest, unit, amount, "
+    "meter, category, quantity, economy, subject_id, description, metadata, result, seal"
 )
 _BETWEEN: Final = "WHERE transaction_id > ? AND transaction_id <= ?"
 _TRANSFERS: Final = (
-    "SELECT transaction_id, number, debit_id, credit_id, amount, phase, hold_id FROM transfers "
+    "SELECT transaction_id, number, debit_id, credit_id, amount, phase, hold_id FROM transfers "  # noqa: S608
     f"{_BETWEEN} ORDER BY transaction_id, number"
 )
 _ENTRIES: Final = (
-    "SELECT transaction_id, number, wallet_id, sequence, at, type, category, meter, amount, balance_after FROM entries "
-    f"{_BETWEEN} ORDER BY transaction_id, number"
+    "SELECT transaction_id, number, wallet_id, sequence, at, type, category, meter, amount, "  # noqa: S608
+    f"balance_after FROM entries {_BETWEEN} ORDER BY transaction_id, number"
 )
 _GRANTS: Final = (
-    "SELECT g.transaction_id, g.id, g.customer_id, g.wallet_id, a.unit, a.kind, a.category, a.origin, a.priority, g.amount, "  # noqa: S608
-    "g.reason, g.reference, g.cost_micros, g.created_at, g.effective_at, g.first_expires_at "
+    "SELECT g.transaction_id, g.id, g.customer_id, g.wallet_id, a.unit, a.kind, a.category, "  # noqa: S608
+    "a.origin, a.priority, g.amount, g.reason, g.reference, g.cost_micros, g.created_at, g.effective_at, "
+    "g.first_expires_at "
     f"FROM grants g LEFT JOIN accounts a ON a.id = g.id {_BETWEEN} ORDER BY g.transaction_id, g.id"
 )
 _HOLD_COLUMNS: Final = (
@@ -38,7 +40,10 @@ _HOLD_COLUMNS: Final = (
 )
 _HOLDS: Final = f"SELECT {_HOLD_COLUMNS} FROM holds WHERE id > ? AND id <= ? ORDER BY id"  # noqa: S608
 _NAMED_HOLDS: Final = f"SELECT {_HOLD_COLUMNS} FROM holds WHERE {{ids:id}}"  # noqa: S608
-_LEGS: Final = f"SELECT transaction_id, debit_id, amount FROM transfers WHERE {{ids:transaction_id}} AND phase = {PENDING}"  # noqa: S608
+_LEGS: Final = (
+    "SELECT transaction_id, debit_id, amount FROM transfers "  # noqa: S608
+    f"WHERE {{ids:transaction_id}} AND phase = {PENDING}"
+)
 _ACCOUNTS: Final = "SELECT id, kind, unit, code, customer_id FROM accounts WHERE {ids:id}"
 _WALLETS: Final = "SELECT id, customer_id, unit FROM wallets WHERE {ids:id}"
 _NAMED: Final = f"SELECT {COLUMNS} FROM transactions WHERE {{ids:id}}"  # noqa: S608
@@ -188,12 +193,13 @@ class Surroundings:
     scheduled: dict[int, Row] = field(default_factory=dict)
 
 
-def read_page(reader: Reader, page: Page, findings: Findings) -> list[Posting]:
-    """The postings of a page; lines that belong to none of its transactions are violations."""
+def read_page(reader: Reader, page: Page, findings: Findings, seen: Counter[str]) -> list[Posting]:
+    """The postings of a page; lines that belong to none of its transactions are violations. ``seen`` counts lines."""
     bounds = (page.low, page.high)
     transfers, entries, grants, holds = reader.fetch(
         (_TRANSFERS, bounds), (_ENTRIES, bounds), (_GRANTS, bounds), (_HOLDS, bounds)
     )
+    seen.update(transfers=len(transfers), entries=len(entries), grants=len(grants), holds=len(holds))
     postings = {row[0]: Posting(TransactionRow(*row)) for row in page.rows}
     for row in transfers:
         if (posting := _owner(postings, row, "transfers", findings)) is not None:

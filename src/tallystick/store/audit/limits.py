@@ -1,4 +1,7 @@
-"""What budgets and hourly limits counted, told by the journal: charges and holds add, releases and refunds give back."""
+"""What budgets and hourly limits counted, told by the journal.
+
+Charges and holds add; releases and refunds give back to budgets.
+"""
 
 from collections.abc import Sequence
 from typing import Any, Final
@@ -11,8 +14,10 @@ from tallystick.store.audit.reader import LOWEST, Reader
 from tallystick.store.audit.report import Findings
 
 _REFUNDED: Final = (
-    "SELECT s.subject_id, t.amount, d.unit FROM transactions s JOIN transfers t ON t.transaction_id = s.id "  # noqa: S608
-    f"JOIN accounts d ON d.id = t.debit_id AND d.code = '{REVENUE}' WHERE {{ids:s.subject_id}} AND s.kind = 'refund'"
+    "SELECT s.subject_id, t.amount, d.unit FROM transactions s "  # noqa: S608
+    "JOIN transfers t ON t.transaction_id = s.id "
+    f"JOIN accounts d ON d.id = t.debit_id AND d.code = '{REVENUE}' "
+    "WHERE {ids:s.subject_id} AND s.kind = 'refund'"
 )
 _BUDGETS: Final = "SELECT id FROM budgets WHERE {ids:id}"
 
@@ -20,7 +25,7 @@ Spend = tuple[int, str, int, int]
 
 
 def note_limits(reader: Reader, postings: Sequence[Posting], around: Surroundings, notes: Notes) -> None:
-    """Remember what each posting counted in hourly limits and budgets, and what its refunds took out again."""
+    """Remember what each posting counted in limits and budgets, and what its refunds took out again."""
     spending: dict[int, Sequence[Spend]] = {}
     for posting in postings:
         row, result = posting.row, posting.result
@@ -68,7 +73,7 @@ def _give_back(notes: Notes, spends: Sequence[Spend], refunded: int) -> None:
 
 
 def check_budgets(reader: Reader, findings: Findings, notes: Notes) -> None:
-    """Every period of every budget has counted what the journal says; those of a deleted budget may be gone with it."""
+    """Every period of every budget has counted what the journal says; a deleted budget's may be gone."""
     pages = reader.keyed(
         "budget_counters", "budget_id, period_at, spent", "budget_id, period_at", above=(LOWEST, LOWEST)
     )

@@ -1,7 +1,8 @@
 """The audit's own notes: sums by key, in a private temporary database that is gone with it.
 
-What an audit adds up grows with the number of accounts, budgets and hours. Kept in memory it would grow without bound, so
-it is folded there for a while and then spilled; SQLite keeps a database without a name in a file of its own once it is large.
+What an audit adds up grows with the number of accounts, budgets and hours. Kept in memory it would grow
+without bound, so it is folded there for a while and then spilled; SQLite keeps a database without a name in a
+file of its own once it is large.
 """
 
 import json
@@ -40,7 +41,7 @@ class Fold:
             f"CREATE TABLE {name} ({self._columns}, PRIMARY KEY ({', '.join(keys)})) WITHOUT ROWID"
         )
         self._upsert = (
-            f"INSERT INTO {name} VALUES ({', '.join('?' * (len(keys) + len(values)))}) "
+            f"INSERT INTO {name} VALUES ({', '.join('?' * (len(keys) + len(values)))}) "  # noqa: S608
             f"ON CONFLICT ({', '.join(keys)}) DO UPDATE SET {updates}"
         )
 
@@ -146,7 +147,7 @@ class Notes:
     def change_state(self, kind: str, customer_id: int, unit: str, before: object, after: object) -> None:
         """The journal says that something went from one state to another; None is no state.
 
-        In whatever order the changes are read, the state that was entered once more than it was left is the last.
+        In whatever order the changes are read, what was entered once more than it was left is the last.
         """
         if before != after:
             if before is not None:
@@ -165,5 +166,5 @@ class Notes:
 
 
 def _stored(value: int) -> int:
-    """What a row made absurd adds up to may be larger than any database stores; it is a violation at any size."""
+    """What absurd rows add up to may be larger than any database stores; it is a violation at any size."""
     return max(-INT64_MAX, min(INT64_MAX, value))

@@ -1,4 +1,4 @@
-"""What one transaction has to be in itself: what it moved, what its statement says, what it answered, what it resolved."""
+"""What one transaction has to be in itself: what it moved and stated, what it answered, what it resolved."""
 
 from collections.abc import Callable
 from typing import Any, Final
@@ -11,7 +11,6 @@ from tallystick.core.words import (
     LOT,
     PENDING,
     POST_PENDING,
-    POSTED,
     REVENUE,
     UNLIMITED,
     VOID_PENDING,
@@ -42,8 +41,8 @@ _SAME: Final = {_COVER: source_account("monthly_grant")}
 
 
 def counterpart(kind: str, entry: EntryRow) -> str | None:
-    """The system account on the other side of an entry: what a settlement takes and does not pay out is the fee."""
-    if kind == "settlement":
+    """The system account on the other side of an entry. A settlement pays a fee."""
+    if kind == "settlement" and entry.type in {"task_debit", "task_credit"}:
         return FEES
     if entry.type == "adjustment" and entry.amount < 0 and entry.category is not None:
         return source_account(entry.category)
@@ -51,7 +50,7 @@ def counterpart(kind: str, entry: EntryRow) -> str | None:
 
 
 def check_movement(posting: Posting, around: Surroundings, findings: Findings) -> None:
-    """Every wallet's entries add up to what its lots and debt gained; what they lost is where entries of the type go."""
+    """Every wallet's entries add up to what its lots and debt gained, and the system's accounts lost."""
     moved: dict[tuple[object, str], int] = {}
     for line in posting.transfers:
         if line.phase in MOVES:
@@ -78,7 +77,7 @@ def _without_zeros(sums: dict[tuple[object, str], int]) -> dict[tuple[object, st
 
 
 def check_key(posting: Posting, findings: Findings) -> None:
-    """A transaction with a key can be found by it, knows what was asked, and has the answer that a repeat gets."""
+    """A transaction with a key is found by it, knows what was asked, and has the answer for a repeat."""
     row = posting.row
     if row.idempotency_key is not None:
         whole = row.idempotency is not None and row.request_digest is not None
@@ -192,8 +191,14 @@ def _balance(posting: Posting, around: Surroundings, unit: str) -> int | None:
 
 def _usage(posting: Posting, around: Surroundings) -> dict[str, int]:
     """What was used, per unit, as the statement says it."""
-    used = [(around.wallets[e.wallet_id][1], -e.amount) for e in posting.entries if e.type == "usage"]
-    return in_units(used)
+    return in_units(
+        (_wallet_unit(around, line), -line.amount) for line in posting.entries if line.type == "usage"
+    )
+
+
+def _wallet_unit(around: Surroundings, line: EntryRow) -> str:
+    wallet = around.wallets.get(line.wallet_id)
+    return "" if wallet is None else wallet[1]
 
 
 def _charge(posting: Posting, around: Surroundings, result: Any) -> tuple[Any, Any]:  # noqa: ANN401
@@ -265,9 +270,8 @@ def _refund(posting: Posting, around: Surroundings, result: Any) -> tuple[Any, A
 def _grant(posting: Posting, _around: Surroundings, result: Any) -> tuple[Any, Any]:  # noqa: ANN401
     row = posting.row
     made = [
-        (grant.id, grant.unit, grant.amount, grant.category, grant.origin, grant.priority, grant.effective_at)
-        + (grant.first_expires_at, grant.reason)
-        for grant in posting.grants
+        (each.id, each.unit, each.amount, each.category, each.origin, each.priority, each.effective_at)
+        for each in posting.grants
     ]
     told = (
         result.id,
@@ -284,7 +288,7 @@ def _grant(posting: Posting, _around: Surroundings, result: Any) -> tuple[Any, A
         result.id,
         result.unit,
         result.amount,
-        [(*told, result.expires_at, result.reason)],
+        [told],
     )
 
 

@@ -16,7 +16,7 @@ Progress = Callable[[str, int, int], None]
 
 
 class Page(NamedTuple):
-    """Rows whose key is above ``low`` and at most ``high``. The pages of a table cover all numbers there are."""
+    """Rows whose key is above ``low`` and at most ``high``. A table's pages cover all numbers there are."""
 
     low: int
     high: int
@@ -24,7 +24,7 @@ class Page(NamedTuple):
 
 
 class Reader:
-    """One moment's state of the database. ``progress`` is told a stage, how many rows are done, and of how many."""
+    """One moment's state of the database. ``progress`` is told a table, the rows done, and all."""
 
     def __init__(self, connection: Connection, driver: Driver, progress: Progress) -> None:
         self._raw = raw_connection(connection)
@@ -43,10 +43,15 @@ class Reader:
         """The rows of a statement with ``{ids:column}`` for some numbers; no statement for none."""
         return self.rows(statement, self._driver.numbers(numbers)) if numbers else []
 
+    def count(self, table: str) -> int:
+        """How many rows a table has."""
+        number: int = self.rows(f"SELECT COUNT(*) FROM {table}")[0][0]  # noqa: S608 - own names
+        return number
+
     def pages(self, table: str, columns: str, *, key: str = "id", size: int = 2000) -> Iterator[Page]:
         """All rows of a table in the order of ``key``, which is the first of the columns."""
         statement = f"SELECT {columns} FROM {table} WHERE {key} > ? ORDER BY {key} LIMIT ?"  # noqa: S608 - own names
-        total = self.rows(f"SELECT COUNT(*) FROM {table}")[0][0]  # noqa: S608
+        total = self.count(table)
         low, done = LOWEST, 0
         self._progress(table, 0, total)
         while True:

@@ -1,5 +1,7 @@
 """What an audit finds: how much was checked under each rule of the ledger, and what does not hold."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -74,6 +76,14 @@ class Findings:
         self._checked[rule] += 1
         if not condition:
             self._violated(rule, where, expected, found)
+
+    @contextmanager
+    def readable(self, table: str, key: object = "all") -> Iterator[None]:
+        """Rows may be so broken that nothing can be made of them: that is a violation, not the end of the audit."""
+        try:
+            yield
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            self._violated(6, (table, key, "values"), "what can be read", repr(error))
 
     def _violated(self, rule: int, where: Place, expected: object, found: object) -> None:
         self._counts[rule] += 1

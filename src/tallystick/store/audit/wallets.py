@@ -12,8 +12,8 @@ from tallystick.store.audit.report import Findings, Place
 from tallystick.store.seals import seal_of
 
 _COLUMNS: Final = (
-    "id, customer_id, unit, debt_account_id, cover_id, frozen_at, next_due_at, has_budgets, sequence, last_at, balance, "
-    + ", ".join(TOTALS)
+    "id, customer_id, unit, debt_account_id, cover_id, frozen_at, next_due_at, has_budgets, sequence, "
+    "last_at, balance, " + ", ".join(TOTALS)
 )
 _LINES: Final = (
     "SELECT wallet_id, sequence, at, type, amount, balance_after FROM entries "
@@ -63,7 +63,7 @@ class Statement:
 def check_memberships(
     reader: Reader, findings: Findings, notes: Notes, *, renews: Callable[[str], bool]
 ) -> None:
-    """A membership is as it was written, in the plan that the journal ends with, and was granted what the journal says."""
+    """A membership is as it was written, in the journal's last plan, and was granted what that says."""
     for page in reader.pages("memberships", f"{_MEMBERSHIP}, seal", key="customer_id"):
         allowances: dict[int, set[tuple[str, int, int]]] = {}
         for customer_id, unit, period_at, granted in notes.allowances.of(row[0] for row in page.rows):
@@ -109,7 +109,7 @@ def check_wallets(reader: Reader, findings: Findings, notes: Notes, *, now: int)
             _check_statement(wallet, statements[wallet.id], findings)
             _note_wallet(wallet, notes)
             due_at, *_ = expiry.get((wallet.customer_id, wallet.unit), (None,))
-            if due_at is not None and wallet.frozen_at is None:
+            if due_at is not None and (wallet.frozen_at is None or due_at <= wallet.frozen_at):
                 latest = max(due_at, now)
                 in_time = wallet.next_due_at <= latest
                 findings.holds(

@@ -1,0 +1,80 @@
+"""``python -m bench``: measure, show a table, write results.json."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+from rich.console import Console
+
+from bench import results
+from bench.embedded import measure_alone, measure_hot, measure_spread
+from bench.growth import measure_growth
+from bench.machine import describe
+from bench.postgresql import measure_postgresql
+from bench.rest import measure_rest
+from bench.results import Result
+from bench.settings import Settings
+from bench.writer_profile import profile_writer
+
+BENCHMARKS: dict[str, Callable[[Settings], list[Result]]] = {
+    "sqlite": measure_spread,
+    "hot": measure_hot,
+    "alone": measure_alone,
+    "postgresql": measure_postgresql,
+    "http": measure_rest,
+    "growth": measure_growth,
+}
+
+
+def main() -> int:
+    """Exit status 1 when something could not be measured; a missed target is a finding, not a failure."""
+    asked = _arguments()
+    folder = os.environ.setdefault("TALLY_BENCH_DIR", ".")
+    settings = Settings(folder=folder, with_peers=asked.peers)
+    if asked.quick:
+        settings = Settings.quick(folder=folder, with_peers=asked.peers)
+    if asked.profile:
+        profile_writer(settings, engine=asked.profile)
+        return 0
+    console = Console(width=None if sys.stdout.isatty() else 200)
+    machine = describe(folder)
+    found: list[Result] = []
+    failures: list[dict[str, str]] = []
+    for name in asked.only or BENCHMARKS:
+        started = time.monotonic()
+        try:
+            found += BENCHMARKS[name](settings)
+        except Exception as error:  # noqa: BLE001 - the other benchmarks are still worth running
+            traceback.print_exc()
+            failures.append({"name": name, "reason": f"{type(error).__name__}: {error}"})
+        print(f"{name}: {time.monotonic() - started:.0f} s", file=sys.stderr)
+    options = {**asdict(settings), "quick": asked.quick}
+    del options["folder"]
+    results.write(asked.output, machine=machine, options=options, results=found, failures=failures)
+    results.show(console, machine, found, failures)
+    return 1 if failures else 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="seconds in all: shows that everything works, measures nothing")
+    parser.add_argument("--only", action="append", choices=sorted(BENCHMARKS), help="this one; may be given more than once")
+    parser.add_argument(
+        "--without-peers", dest="peers", action="store_false", help="install and run nothing but Tallystick"
+    )
+    parser.add_argument("--profile", choices=["sqlite", "postgresql"], help="show where the writer's time goes instead")
+    parser.add_argument(
+        "--output", type=Path, default=Path(__file__).with_name("results.json"), help="where the figures are written"
+    )
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,48 @@
+"""The machine and the programs that the figures are about."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sqlite3
+import subprocess
+import tempfile
+from pathlib import Path
+
+from tallystick.bench_charges import fsync_ms
+
+ROOT = Path(__file__).parent.parent
+GIB = 1024**3
+
+
+def describe(folder: str) -> dict[str, object]:
+    """The processor, memory, kernel, versions, and how long the disk under ``folder`` takes to make 64 KiB durable."""
+    return {
+        "cpu": _first_of("/proc/cpuinfo", "model name") or platform.processor() or platform.machine(),
+        "cores": os.cpu_count(),
+        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GIB, 1),
+        "kernel": f"{platform.system()} {platform.release()}",
+        "python": f"{platform.python_implementation()} {platform.python_version()}",
+        "sqlite": sqlite3.sqlite_version,
+        "load_average": round(os.getloadavg()[0], 2),
+        "fsync_ms": {
+            "databases": round(fsync_ms(folder), 3),
+            "postgresql": round(fsync_ms(tempfile.gettempdir()), 3),
+        },
+        "revision": _revision(),
+    }
+
+
+def _first_of(path: str, name: str) -> str | None:
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return None
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith(name)), None)
+
+
+def _revision() -> str | None:
+    """The commit that was measured, with a mark where the files differ from it; None outside a repository."""
+    command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty"]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
+    return found.stdout.strip() or None

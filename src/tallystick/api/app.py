@@ -1,0 +1,98 @@
+"""The REST door: routes, problems, the frame around every request, and the OpenAPI document."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+
+from fastapi import APIRouter, FastAPI
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from tallystick.api import docs, openapi, problems
+from tallystick.api.auth import Gate
+from tallystick.api.metrics import Metrics
+from tallystick.api.middleware import Frame
+from tallystick.api.rendering import Json
+from tallystick.api.routes import billing, charges, customers, economy, grants, holds, identity, operations
+from tallystick.bootstrap import Tally
+from tallystick.core.ids import to_text
+
+# Those that are asked for most stand first: routes are tried in this order.
+ROUTERS = (
+    charges.routes,
+    holds.routes,
+    billing.routes,
+    grants.routes,
+    identity.auth,
+    identity.keys,
+    customers.customers,
+    customers.budgets,
+    economy.public,
+    economy.clock,
+    operations.routes,
+)
+
+
+def create_app(
+    tally: Tally,
+    *,
+    metrics: Metrics | None = None,
+    worker_lag: Callable[[], float] | None = None,
+    extra_routes: Sequence[APIRouter] = (),
+) -> FastAPI:
+    """An ASGI application over the services of ``tally``, which the caller closes when the application has ended.
+
+    ``metrics`` are those that the group commit reports to; ``extra_routes`` are for benchmarks.
+    """
+    figures = metrics or Metrics()
+    figures.watch(worker_lag=worker_lag, queue_depth=lambda: tally.context.commit.depth)
+    gate = Gate(
+        lambda tokens: {**tally.identity.authenticate_all(tokens, tally.context.now())},
+        in_thread=not tally.database.is_sqlite,
+    )
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        yield
+        gate.close()
+
+    app = FastAPI(
+        title="Tallystick",
+        version=version("tallystick"),
+        description=openapi.DESCRIPTION,
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        lifespan=lifespan,
+        strict_content_type=False,
+        generate_unique_id_function=lambda route: route.name,
+    )
+    app.state.tally, app.state.metrics, app.state.gate = tally, figures, gate
+    app.state.base, app.state.closing = tally.context.public_url, False
+    for router in (*ROUTERS, *extra_routes):
+        app.router.routes.extend(router.routes)
+    problems.install(app)
+    app.add_middleware(Frame, metrics=figures, new_id=lambda: to_text("req", tally.context.new_id()))
+    _add_pages(app)
+    return app
+
+
+def _add_pages(app: FastAPI) -> None:
+    """The OpenAPI document and what people read of it; nothing comes from elsewhere."""
+    document = openapi.document_of(app)
+
+    @app.get("/openapi.json", include_in_schema=False)
+    async def get_document() -> Response:
+        return Json(document)
+
+    page = docs.page_of(document)
+
+    @app.get("/docs", include_in_schema=False)
+    async def get_docs() -> Response:
+        return Response(page, media_type="text/html; charset=utf-8", headers=docs.HEADERS)
+
+    @app.get("/", include_in_schema=False)
+    async def get_root(request: Request) -> Response:
+        return RedirectResponse(request.url_for("get_docs").path)

@@ -1,0 +1,152 @@
+"""The server process: one set of services, its worker, and the REST door, started and ended in order."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Final, Protocol
+
+import structlog
+import uvicorn
+from fastapi import FastAPI
+
+from tallystick.api import logs
+from tallystick.api.app import create_app
+from tallystick.api.metrics import Metrics
+from tallystick.bootstrap import Tally
+from tallystick.config import Config
+
+DEFAULT_HOST: Final = "127.0.0.1"
+DEFAULT_PORT: Final = 8080
+DRAIN_SECONDS: Final = 30
+BACKLOG: Final = 2048
+# A commit runs in a thread beside the event loop: with shorter turns neither waits long for the other.
+SWITCH_SECONDS: Final = 0.001
+_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+
+
+class Background(Protocol):
+    """What runs beside the door: the worker."""
+
+    lag_seconds: float
+
+    def start(self) -> None:
+        """Run in a thread."""
+
+    def stop(self) -> None:
+        """End after the current turn."""
+
+
+log = structlog.get_logger(__name__)
+
+
+class Server(uvicorn.Server):
+    """uvicorn's server, which says when it starts to close, and returns after a signal instead of dying of it."""
+
+    def __init__(self, app: FastAPI, config: uvicorn.Config, *, on_start: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._tally_app = app
+        self._on_start = on_start
+
+    async def startup(self, sockets: list[object] | None = None) -> None:  # type: ignore[override] # sockets are not looked at
+        """Listen, then say so."""
+        await super().startup(sockets)  # type: ignore[arg-type] # as above
+        if self.started:
+            self._on_start()
+
+    async def shutdown(self, sockets: list[object] | None = None) -> None:  # type: ignore[override] # as above
+        """Take no more connections and finish what runs; who asks meanwhile whether we are ready is told no."""
+        self._tally_app.state.closing = True
+        await super().shutdown(sockets)  # type: ignore[arg-type] # as above
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """End in order on SIGINT and SIGTERM. uvicorn would raise them again, before the ledger is closed."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.signal(number, self.handle_exit) for number in _SIGNALS}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def serve(
+    config: Config,
+    *,
+    host: str = DEFAULT_HOST,
+    port: int = DEFAULT_PORT,
+    worker: Callable[[Tally], Background] | None = None,
+    say: Callable[[str], None] = print,
+) -> None:
+    """Serve until SIGINT or SIGTERM, then finish what runs, commit what is queued, and close.
+
+    ``worker`` makes the worker that runs beside the door; without one, some other process has to do the due work.
+    ``say`` is told for people where the server listens and, on the first start, the new admin key. Raises
+    ``ConfigurationError`` when it cannot start so.
+    """
+    logs.configure()
+    metrics = Metrics()
+    base = config.public_url or f"http://{_in_address(host)}:{port}"
+    tally = Tally.from_config(config, public_url=base, observe=metrics.observe_batch)
+    background = None if worker is None else worker(tally)
+    try:
+        key = tally.identity.ensure_admin_key(config.admin_key)
+        lag = None if background is None else lambda: background.lag_seconds
+        app = create_app(tally, metrics=metrics, worker_lag=lag)
+        if background is not None:
+            background.start()
+        server = _server(
+            app, host, port, lambda: _welcome(say, config, base=base, host=host, port=port, key=key)
+        )
+        sys.setswitchinterval(SWITCH_SECONDS)
+        server.run()
+        if not server.started:
+            raise SystemExit(1)
+    finally:
+        if background is not None:
+            background.stop()
+        tally.close()
+    log.info("closed")
+
+
+def _server(app: FastAPI, host: str, port: int, on_start: Callable[[], None]) -> Server:
+    options = uvicorn.Config(
+        app,
+        host=host,
+        port=port,
+        loop="uvloop",
+        http="httptools",
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        date_header=False,
+        backlog=BACKLOG,
+        timeout_graceful_shutdown=DRAIN_SECONDS,
+    )
+    return Server(app, options, on_start=on_start)
+
+
+def _in_address(host: str) -> str:
+    """A host as it stands in an address that people can open."""
+    if host in {"0.0.0.0", "::"}:  # noqa: S104 - where it is served, not an offer to listen everywhere
+        return "127.0.0.1"
+    return f"[{host}]" if ":" in host else host
+
+
+def _welcome(
+    say: Callable[[str], None], config: Config, *, base: str, host: str, port: int, key: str | None
+) -> None:
+    address = f"http://{_in_address(host)}:{port}"
+    say(f"Tallystick ({config.economy} economy, {config.mode} mode) listens on {address}")
+    say(f"  API: {base}/api/v1   docs: {base}/docs")
+    if key is not None:
+        say("  Admin key, shown this once (set TALLY_ADMIN_KEY to choose your own):")
+        say(f"  {key}")
