@@ -64,14 +64,23 @@ def main() -> int:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="seconds in all: shows that everything works, measures nothing")
-    parser.add_argument("--only", action="append", choices=sorted(BENCHMARKS), help="this one; may be given more than once")
+    parser.add_argument(
+        "--quick", action="store_true", help="seconds in all: shows that everything works, measures nothing"
+    )
+    parser.add_argument(
+        "--only", action="append", choices=sorted(BENCHMARKS), help="this one; may be given more than once"
+    )
     parser.add_argument(
         "--without-peers", dest="peers", action="store_false", help="install and run nothing but Tallystick"
     )
-    parser.add_argument("--profile", choices=["sqlite", "postgresql"], help="show where the writer's time goes instead")
     parser.add_argument(
-        "--output", type=Path, default=Path(__file__).with_name("results.json"), help="where the figures are written"
+        "--profile", choices=["sqlite", "postgresql"], help="show where the writer's time goes instead"
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=Path(__file__).with_name("results.json"),
+        help="where the figures are written",
     )
     return parser.parse_args()
 

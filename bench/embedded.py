@@ -1,4 +1,4 @@
-"""Durable charges through the services on SQLite: spread over many wallets, on one, and by one client alone."""
+"""Durable charges through the services on SQLite: over many wallets, on one, and by one client alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A database with a million charges beside an empty one: charges a second, memory, and how long a balance takes."""
+"""A database with a million charges beside an empty one: charges a second, memory, and reads of balances."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -76,10 +76,17 @@ def measure_growth(settings: Settings) -> list[Result]:
             filling = [filled.ask("warm")]
             fresh.ask("warm")
             filling += [filled.ask("fill", charges=settings.many_charges // STEPS) for _ in range(STEPS)]
-            asked: dict[str, Any] = {"clients": settings.clients, "seconds": settings.seconds, "kind": "coroutines"}
+            asked: dict[str, Any] = {
+                "clients": settings.clients,
+                "seconds": settings.seconds,
+                "kind": "coroutines",
+            }
             found = alternate(
                 settings.rounds,
-                {"full": lambda: filled.ask("charge", **asked), "empty": lambda: fresh.ask("charge", **asked)},
+                {
+                    "full": lambda: filled.ask("charge", **asked),
+                    "empty": lambda: fresh.ask("charge", **asked),
+                },
             )
             balances = alternate(
                 settings.rounds,
@@ -132,7 +139,7 @@ def _speed(settings: Settings, found: dict[str, list[Figures]], size: Figures) -
     figure, beside = middle(found["full"], "charges_per_s"), middle(found["empty"], "charges_per_s")
     return Result(
         name="growth_speed",
-        what=f"SQLite, {settings.clients} coroutines, {settings.many_wallets:,} wallets, {size['charges']:,} charges",
+        what=f"SQLite after {size['charges']:,} charges, {settings.many_wallets:,} wallets, coroutines",
         figure=figure,
         unit="charges/s",
         beside="almost empty database, same wallets",
@@ -143,7 +150,7 @@ def _speed(settings: Settings, found: dict[str, list[Figures]], size: Figures) -
     )
 
 
-def _memory(settings: Settings, filling: list[Figures]) -> Result:
+def _memory(settings: Settings, filling: Sequence[Figures]) -> Result:
     """Measured from the first tenth on: by then every wallet was touched and SQLite's page cache is full."""
     first, last = filling[1]["rss_mib"], filling[-1]["rss_mib"]
     return Result(

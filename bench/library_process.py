@@ -1,7 +1,7 @@
-"""One embedded Tallystick in a process of its own, so that its memory is its own: asked by lines of JSON, and answering so.
+"""One embedded Tallystick in a process of its own, so that its memory is its own: asked in lines of JSON.
 
-``open`` customers · ``warm`` every wallet with one charge · ``charge`` for some seconds · ``fill`` with a number of charges ·
-``balances`` of customers taken by chance.
+``open`` customers, ``warm`` every wallet with one charge, ``fill`` with a number of charges, ``charge`` for
+some seconds, ``balances`` of customers taken by chance.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ GIB = 1024**3
 
 
 def describe(folder: str) -> dict[str, object]:
-    """The processor, memory, kernel, versions, and how long the disk under ``folder`` takes to make 64 KiB durable."""
+    """Processor, memory, kernel, versions, and how long the disk takes to make 64 KiB durable."""
     return {
         "cpu": _first_of("/proc/cpuinfo", "model name") or platform.processor() or platform.machine(),
         "cores": os.cpu_count(),

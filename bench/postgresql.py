@@ -1,4 +1,4 @@
-"""Durable charges on PostgreSQL beside the peers: one server with its own settings, one disk, as many clients each.
+"""Durable charges on PostgreSQL beside the peers: one server with its own settings, as many clients each.
 
 The peers are installed from PyPI into a virtual environment of their own, and run as programs of their own.
 """
@@ -20,7 +20,7 @@ from bench.settings import Settings
 from tallystick import bench_charges
 from tests.postgres import temporary_database, temporary_postgres
 
-PEERS = Path(__file__).parent / "peers"
+REQUIREMENTS = Path(__file__).with_name("requirements.txt")
 ENVIRONMENT = ROOT / ".venv" / "bench-peers"
 KINDS = ("threads", "coroutines")
 TARGET = 10.0
@@ -28,10 +28,10 @@ TARGET = 10.0
 # A smaller pool than clients can be the faster one, so that the better of both counts; credit-ledger has no
 # asynchronous client, and its threads starve one another on a small pool.
 VARIANTS = {
-    "credit-ledger, threads": ("credit_ledger_charges.py", "threads", 1),
-    "hf-nostro, threads": ("hf_nostro_charges.py", "threads", 1),
-    "hf-nostro, threads, small pool": ("hf_nostro_charges.py", "threads", 4),
-    "hf-nostro, coroutines, small pool": ("hf_nostro_charges.py", "coroutines", 4),
+    "credit-ledger, threads": ("credit_ledger_charges", "threads", 1),
+    "hf-nostro, threads": ("hf_nostro_charges", "threads", 1),
+    "hf-nostro, threads, small pool": ("hf_nostro_charges", "threads", 4),
+    "hf-nostro, coroutines, small pool": ("hf_nostro_charges", "coroutines", 4),
 }
 
 
@@ -61,7 +61,11 @@ def measure_postgresql(settings: Settings) -> list[Result]:
                 beside_figure=beside,
                 target=f"ratio at least {TARGET:g}",
                 met=None if beside is None else figure >= TARGET * beside,
-                details={"rounds": found, "peers": peers, "server": durability},
+                details={
+                    "rounds": found[kind],
+                    "peers": {name: found[name] for name in peers},
+                    "server": durability,
+                },
             )
         )
     return results
@@ -70,13 +74,22 @@ def measure_postgresql(settings: Settings) -> list[Result]:
 def install_peers() -> Path:
     """The peers' Python. They are installed once; another requirements.txt installs them anew."""
     python = ENVIRONMENT / "bin" / "python"
-    wanted = (PEERS / "requirements.txt").read_text(encoding="utf-8")
+    wanted = REQUIREMENTS.read_text(encoding="utf-8")
     done = ENVIRONMENT / "requirements.txt"
     if done.is_file() and done.read_text(encoding="utf-8") == wanted:
         return python
     subprocess.run([sys.executable, "-m", "venv", "--clear", str(ENVIRONMENT)], check=True)
-    install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--only-binary", ":all:"]
-    subprocess.run([str(python), *install, "--requirement", str(PEERS / "requirements.txt")], check=True)
+    install = [
+        "-m",
+        "pip",
+        "install",
+        "-qq",
+        "--disable-pip-version-check",
+        "--no-deps",
+        "--only-binary",
+        ":all:",
+    ]
+    subprocess.run([str(python), *install, "--requirement", str(REQUIREMENTS)], check=True)
     done.write_text(wanted, encoding="utf-8")
     return python
 
@@ -109,9 +122,9 @@ def _peer(settings: Settings, server: str, program: str, kind: str, sharing: int
         "--kind": kind,
     }
     with temporary_database(server) as url:
-        command = [str(ENVIRONMENT / "bin" / "python"), str(PEERS / program), "--url", url]
+        command = [str(ENVIRONMENT / "bin" / "python"), "-m", f"bench.peers.{program}", "--url", url]
         command += [str(part) for option in options.items() for part in option]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode:
         message = f"{program} failed: {done.stderr.strip()[-2000:]}"
         raise RuntimeError(message)
@@ -121,7 +134,14 @@ def _peer(settings: Settings, server: str, program: str, kind: str, sharing: int
 
 def _durability(server: str) -> dict[str, str]:
     """What the server says of its own safety: all of it is on, as it comes."""
-    settings = ("server_version", "fsync", "synchronous_commit", "full_page_writes", "wal_sync_method", "max_connections")
+    settings = (
+        "server_version",
+        "fsync",
+        "synchronous_commit",
+        "full_page_writes",
+        "wal_sync_method",
+        "max_connections",
+    )
     found = {}
     with psycopg.connect(server) as connection:
         for name in settings:

@@ -1,6 +1,6 @@
-"""``POST /charges`` through a server process, beside a route of the same process that only authenticates and validates.
+"""``POST /charges`` through a server process, beside a route of it that only authenticates and validates.
 
-The server runs as ``tally serve`` runs it; the load comes from this process, over connections that are kept alive.
+The server runs as ``tally serve`` runs it; the load comes from this process, over kept connections.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import sqlite3
 import sys
 from contextlib import closing
 from functools import partial
+from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -20,6 +21,8 @@ from tallystick.bench_http import server
 from tallystick.bootstrap import Tally
 
 TARGET = 0.6
+
+_SEEDS = count(1)  # each run's idempotency keys are its own
 
 
 def measure_rest(settings: Settings) -> list[Result]:
@@ -36,7 +39,8 @@ def measure_rest(settings: Settings) -> list[Result]:
             requests(CHARGES)  # the first requests of a process are slower than all others
             before = _charges_in(path)
             found = alternate(
-                settings.rounds, {"charges": partial(requests, CHARGES), "nothing": partial(requests, NOTHING)}
+                settings.rounds,
+                {"charges": partial(requests, CHARGES), "nothing": partial(requests, NOTHING)},
             )
             held = _charges_in(path) - before
     answered = sum(each["requests"] for each in found["charges"])
@@ -66,12 +70,20 @@ def serve_command(port: int) -> list[str]:
 
 def _requests(settings: Settings, port: int, token: str, customers: list[str], path: str) -> Figures:
     loaded = charge_through(
-        port, token, customers, clients=settings.clients, seconds=settings.seconds, path=path
+        port,
+        token,
+        customers,
+        clients=settings.clients,
+        seconds=settings.seconds,
+        path=path,
+        seed=next(_SEEDS),
     )
     return loaded.report()
 
 
 def _charges_in(path: Path) -> int:
     with closing(sqlite3.connect(path)) as connection:
-        count: int = connection.execute("SELECT count(*) FROM transactions WHERE kind = 'charge'").fetchone()[0]
+        count: int = connection.execute("SELECT count(*) FROM transactions WHERE kind = 'charge'").fetchone()[
+            0
+        ]
         return count

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import median
@@ -43,10 +43,10 @@ class Result:
 
 
 def alternate(rounds: int, runs: Mapping[str, Callable[[], Figures]]) -> dict[str, list[Figures]]:
-    """Every run once in each round, every second round backwards: what changes on the machine meanwhile meets all."""
+    """Every run once in each round, every second round backwards: what changes meanwhile meets them all."""
     found: dict[str, list[Figures]] = {name: [] for name in runs}
     for number in range(rounds):
-        names = list(runs) if number % 2 == 0 else list(reversed(runs))
+        names = list(runs) if number % 2 == 0 else list(runs)[::-1]
         for name in names:
             found[name].append(runs[name]())
     return found
@@ -57,7 +57,9 @@ def middle(figures: list[Figures], name: str) -> float:
     return float(median(each[name] for each in figures))
 
 
-def write(path: Path, *, machine: Figures, options: Figures, results: list[Result], failures: list[Figures]) -> None:
+def write(
+    path: Path, *, machine: Figures, options: Figures, results: list[Result], failures: Sequence[Figures]
+) -> None:
     """results.json."""
     content = {
         "machine": machine,
@@ -68,12 +70,12 @@ def write(path: Path, *, machine: Figures, options: Figures, results: list[Resul
     path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
-def show(console: Console, machine: Figures, results: list[Result], failures: list[Figures]) -> None:
+def show(console: Console, machine: Figures, results: list[Result], failures: Sequence[Figures]) -> None:
     """The table on the terminal."""
     console.print("  ".join(f"{name}: {value}" for name, value in machine.items()), highlight=False)
     table = Table(title="Benchmarks")
     for name in ("what", "figure", "beside", "ratio", "target", "met"):
-        table.add_column(name, justify="right" if name in {"figure", "ratio"} else "left")
+        table.add_column(name, justify="right" if name in {"figure", "ratio"} else "left", no_wrap=True)
     for each in results:
         beside = "" if each.beside_figure is None else f": {_number(each.beside_figure)} {each.unit}"
         table.add_row(
@@ -90,4 +92,4 @@ def show(console: Console, machine: Figures, results: list[Result], failures: li
 
 
 def _number(value: float) -> str:
-    return f"{value:,.0f}" if value >= 100 else f"{value:,.2f}"  # noqa: PLR2004 - small figures need their decimals
+    return f"{value:,.0f}" if value >= 100 else f"{value:,.2f}"

@@ -1,4 +1,4 @@
-"""``tally serve`` with one more route, which authenticates and validates a charge's body and does nothing else."""
+"""``tally serve`` with one more route, which authenticates, validates a charge's body and does no more."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ async def do_nothing(caller: CallerOf, body: UsageBody, key: IdempotencyKey = No
 
 
 def with_nothing(*arguments: object, **options: object) -> FastAPI:
-    """The usual application with the route beside ``POST /charges``: routes are tried in order, and the end is slower."""
+    """The usual application with the route before ``POST /charges``: routes are tried in order."""
     app = create_app(*arguments, **options, extra_routes=[routes])  # type: ignore[arg-type] # passed on as they came
     found = app.router.routes
     [nothing] = [route for route in found if getattr(route, "path", "") == NOTHING]
@@ -38,5 +38,5 @@ def with_nothing(*arguments: object, **options: object) -> FastAPI:
 
 
 if __name__ == "__main__":
-    server.create_app = with_nothing
+    vars(server)["create_app"] = with_nothing
     server.serve(Config.from_environment(dotenv=None), host=HOST, port=int(sys.argv[1]), worker=Worker)

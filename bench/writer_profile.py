@@ -15,7 +15,7 @@ ROWS = 40
 
 
 def profile_writer(settings: Settings, *, engine: str) -> None:
-    """Run the benchmark with the group commit's thread under cProfile, and print its functions by their own time.
+    """Run the benchmark with the group commit's thread under cProfile; print its functions by their own time.
 
     The profiler makes Python's part look larger than it is, so that only shares are worth reading, not rates.
     """

@@ -1,6 +1,6 @@
-"""The least that a durable charge on SQLite can be: one client, one transaction, an update and an insert, nothing else.
+"""The least that a durable charge on SQLite can be: one client, one transaction, an update and an insert.
 
-No lots, no double entry, no price, no limit. It shows what this disk and SQLite give to whoever commits charges one by one.
+No lots, no double entry, no price, no limit: what this disk and SQLite give to whoever commits one by one.
 """
 
 from __future__ import annotations
@@ -14,20 +14,23 @@ from tempfile import TemporaryDirectory
 
 SCHEMA = """
 CREATE TABLE balances (id INTEGER PRIMARY KEY, amount INTEGER NOT NULL CHECK (amount >= 0));
-CREATE TABLE charges (key TEXT PRIMARY KEY, balance_id INTEGER NOT NULL, amount INTEGER NOT NULL, at INTEGER NOT NULL)
-WITHOUT ROWID;
+CREATE TABLE charges (
+  key TEXT PRIMARY KEY, balance_id INTEGER NOT NULL, amount INTEGER NOT NULL, at INTEGER NOT NULL
+) WITHOUT ROWID;
 """
 
 
 def bare_commits(*, folder: str, seconds: float, wallets: int) -> dict[str, float]:
-    """Charges per second and their latencies in milliseconds, with WAL and ``synchronous=FULL`` as Tallystick has them."""
+    """Charges per second, latencies in milliseconds; WAL and ``synchronous=FULL`` as Tallystick has them."""
     with TemporaryDirectory(prefix="tally-bench-", dir=folder) as name:
         path = Path(name) / "bare.db"
         with closing(sqlite3.connect(path, isolation_level=None)) as connection:
             connection.execute("PRAGMA journal_mode=WAL")
             connection.execute("PRAGMA synchronous=FULL")
             connection.executescript(SCHEMA)
-            connection.executemany("INSERT INTO balances VALUES (?, ?)", [(n, 10**15) for n in range(wallets)])
+            connection.executemany(
+                "INSERT INTO balances VALUES (?, ?)", [(n, 10**15) for n in range(wallets)]
+            )
             return _charge(connection, seconds, wallets)
 
 

@@ -78,6 +78,6 @@ def statement(api: Api, **query: str | int) -> None:
     for line in reversed(lines):
         what = line["meter"] or line["category"] or line["description"] or ""
         print(
-            f"{line['date'][:16].replace('T', ' ')}  {line['type']:<18}{what:<22}"
+            f"{line['date'][:16].replace('T', ' ')}  {line['type']:<18}{what:<34}"
             f"{line['amount']:>12}{line['balance_after']:>14} {line['unit']}"
         )

@@ -41,8 +41,7 @@ def main() -> None:
     operator = admin()
     user, customer = register("eve")
     say("Eve signs up", balance=user.get("/billing/balance")["balance"], unit="USD")
-    say("one second of 2 vCPU and 512 MiB", costs=run(user, 1, why="one second")["amount"])
-    say("one hour of it", costs=run(user, 3600, why="one hour")["amount"])
+    say("one hour of 2 vCPU and 512 MiB", costs=run(user, 3600, why="one hour")["amount"])
 
     heading("1. A forgotten sandbox")
     forgotten(user, operator)
@@ -71,13 +70,14 @@ def main() -> None:
     heading("4. A wallet that is frozen")
     operator.post(f"/customers/{customer}/freeze", reason="the account is not verified")
     try:
-        run(user, 1, why="one second")
+        run(user, 3600, why="one hour")
     except Refused as refused:
         say(f"{refused.status} {refused.code}", says=refused.problem["detail"])
+    operator.post("/test/clock", advance="P30D")
     balance = user.get("/billing/balance")
-    say("nothing is lost", balance=balance["balance"], frozen="no" if balance["frozen_at"] is None else "yes")
+    say("a month later nothing is lost", balance=balance["balance"], frozen_since=balance["frozen_at"][:10])
     operator.post(f"/customers/{customer}/thaw")
-    say("thawed: one second", costs=run(user, 1, why="one second")["amount"])
+    say("thawed: one hour", costs=run(user, 3600, why="one hour")["amount"])
 
     heading("Where did it go?")
     statement(user)

@@ -1,4 +1,4 @@
-"""A real server for tests that come from outside: the program itself, in a process of its own, on a free port."""
+"""A real server for tests from outside: the program itself, in a process of its own, on a free port."""
 
 import os
 import socket
@@ -33,6 +33,13 @@ class Server:
         return self.output.read_text()
 
 
+def clean_environ() -> dict[str, str]:
+    """The environment without settings of ours."""
+    return {
+        name: text for name, text in os.environ.items() if not name.startswith(("TALLY_", "STRIPE_", "E2B_"))
+    }
+
+
 def free_port() -> int:
     """A port that nobody listens on."""
     with socket.socket() as probe:
@@ -52,8 +59,7 @@ def running_server(
 ) -> Iterator[Server]:
     """Run `tally serve` until the end of the block, with `folder` as its working folder."""
     number = port or free_port()
-    environ = {name: text for name, text in os.environ.items() if not name.startswith(("TALLY_", "STRIPE_"))}
-    environ |= {"TALLY_DATABASE_URL": database_url, "TALLY_ECONOMY": economy}
+    environ = clean_environ() | {"TALLY_DATABASE_URL": database_url, "TALLY_ECONOMY": economy}
     if admin_key is not None:
         environ["TALLY_ADMIN_KEY"] = admin_key
     server = Server(f"http://127.0.0.1:{number}", number, folder / "server.out", folder / "server.log")

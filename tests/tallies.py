@@ -1,9 +1,8 @@
-"""A Tally on a clock that the test moves, and short words for what tests do with it. Amounts here are whole credits."""
+"""A Tally on a clock that the test moves, and short words for what tests do with it, in whole credits."""
 
 import itertools
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from tallystick.bootstrap import Tally
 from tallystick.core.amounts import MICROS
@@ -134,9 +133,7 @@ class World:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.tally.close()
 
     # --- what callers do -----------------------------------------------------------------------------------
@@ -147,24 +144,43 @@ class World:
         text = to_text("cust", number)
         return Caller(role="user", scope=text, name=text, customer_id=number)
 
-    def grant(self, amount: int, category: str = "bonus", *, customer: str = USER, **terms: Any) -> str:
+    def grant(
+        self,
+        amount: int,
+        category: str = "bonus",
+        *,
+        customer: str = USER,
+        unit: str | None = None,
+        priority: int | None = None,
+        effective_at: str | None = None,
+        expires_at: str | None = None,
+        reason: str | None = None,
+    ) -> str:
         """Give credits; gives the grant's id."""
         answer = self.tally.grants.create(
             SYSTEM,
             customer=customer,
             amount=amount,
             category=category,
+            unit=unit,
+            priority=priority,
+            effective_at=None if effective_at is None else parse_rfc3339(effective_at),
+            expires_at=None if expires_at is None else parse_rfc3339(expires_at),
+            reason=reason,
             idempotency_key=next(self.keys),
-            **{name: _moment(value) if name.endswith("_at") else value for name, value in terms.items()},
         )
         return to_text("grant", answer.value.id)
 
     def charge(self, quantity: int, meter: str = "work", *, customer: str = USER) -> str:
         """Draw credits; gives the charge's id."""
         usage = Usage(meter, quantity=quantity, customer=customer)
-        return to_text("chg", self.tally.charges.create(SYSTEM, usage, idempotency_key=next(self.keys)).value.id)
+        return to_text(
+            "chg", self.tally.charges.create(SYSTEM, usage, idempotency_key=next(self.keys)).value.id
+        )
 
-    def hold(self, quantity: int, meter: str = "work", *, expires_in: int = 3600, customer: str = USER) -> str:
+    def hold(
+        self, quantity: int, meter: str = "work", *, expires_in: int = 3600, customer: str = USER
+    ) -> str:
         """Reserve credits; gives the hold's id."""
         usage = Usage(meter, quantity=quantity, customer=customer)
         made = self.tally.holds.create(SYSTEM, usage, idempotency_key=next(self.keys), expires_in=expires_in)
@@ -189,7 +205,9 @@ class World:
 
     def claw_back(self, grant: str, amount: int) -> None:
         """Take back what a payment gave."""
-        self.tally.grants.claw_back(SYSTEM, grant, amount=amount, reason="refunded", idempotency_key=next(self.keys))
+        self.tally.grants.claw_back(
+            SYSTEM, grant, amount=amount, reason="refunded", idempotency_key=next(self.keys)
+        )
 
     def plan(self, name: str, *, customer: str = USER) -> int:
         """Change the plan; gives how many credits came with it at once."""
@@ -232,7 +250,9 @@ class World:
         found: list[EntryView] = []
         cursor = None
         while True:
-            page = self.tally.billing.transactions(SYSTEM, customer=customer, unit=unit, limit=100, cursor=cursor)
+            page = self.tally.billing.transactions(
+                SYSTEM, customer=customer, unit=unit, limit=100, cursor=cursor
+            )
             found += page.items
             cursor = page.next_cursor
             if not page.has_more:
@@ -259,10 +279,6 @@ class World:
 
 def whole(micros: int) -> int:
     """Micro-units as whole credits; a test that moves parts of credits looks at micro-units itself."""
-    credits, rest = divmod(micros, MICROS)
+    found, rest = divmod(micros, MICROS)
     assert rest == 0
-    return credits
-
-
-def _moment(value: str | int | None) -> int | None:
-    return parse_rfc3339(value) if isinstance(value, str) else value
+    return found

@@ -1,23 +1,36 @@
-"""Charges through `credit-ledger`, as its README says: one pooled engine, ``decrement`` with an idempotency key.
+"""Charges through `credit-ledger`, as its README says: a pooled engine, ``decrement`` with a key for each.
 
-The package brings no schema; these are the two tables that its statements name, with the unique key that its README calls
-its idempotency guarantee and the check that keeps a balance from falling below nothing. The foreign key to a table of
-tenants and the row-level security that it recommends are left out: without them it is faster.
+The package brings no schema; these are the two tables that its statements name, with the unique key that its
+README calls its idempotency guarantee, and a check that no balance falls below nothing. The foreign key to a
+table of tenants and the row-level security that it recommends are left out: without them it is faster.
 """
 
 import uuid
 
-from clients import arguments, drive_threads, report
 from credit_ledger import metering  # type: ignore[import-not-found] # of the peers' environment
 from sqlalchemy import create_engine, text
 
-SCHEMA = (
-    "CREATE TABLE credit_balance (tenant_id uuid PRIMARY KEY, credits numeric(18, 4) NOT NULL CHECK (credits >= 0), "
-    "updated_at timestamptz NOT NULL DEFAULT now())",
-    "CREATE TABLE credit_ledger (id uuid PRIMARY KEY, tenant_id uuid NOT NULL, delta numeric(18, 4) NOT NULL, "
-    "reason text NOT NULL, idempotency_key text, balance_after numeric(18, 4) NOT NULL, "
-    "created_at timestamptz NOT NULL DEFAULT now(), UNIQUE (tenant_id, idempotency_key))",
+from bench.peers.clients import arguments, drive_threads, prepare, report
+
+BALANCES = """
+CREATE TABLE credit_balance (
+  tenant_id uuid PRIMARY KEY,
+  credits numeric(18, 4) NOT NULL CHECK (credits >= 0),
+  updated_at timestamptz NOT NULL DEFAULT now()
 )
+"""
+ENTRIES = """
+CREATE TABLE credit_ledger (
+  id uuid PRIMARY KEY,
+  tenant_id uuid NOT NULL,
+  delta numeric(18, 4) NOT NULL,
+  reason text NOT NULL,
+  idempotency_key text,
+  balance_after numeric(18, 4) NOT NULL,
+  created_at timestamptz NOT NULL DEFAULT now(),
+  UNIQUE (tenant_id, idempotency_key)
+)
+"""
 PRICE = "0.25"
 
 
@@ -27,12 +40,15 @@ def main() -> None:
     url = asked.url.replace("postgresql://", "postgresql+psycopg://", 1)
     engine = create_engine(url, pool_size=asked.connections, max_overflow=0)
     with engine.begin() as connection:
-        for statement in SCHEMA:
+        for statement in (BALANCES, ENTRIES):
             connection.execute(text(statement))
     tenants = [str(uuid.uuid4()) for _ in range(asked.accounts)]
-    for tenant in tenants:
+
+    def grant(tenant: str) -> None:
         metering.grant(tenant, 500_000_000, engine=engine)
         metering.grant(tenant, 500_000_000, engine=engine)
+
+    prepare(grant, tenants, asked)
 
     def charge(number: int, key: str) -> None:
         if not metering.decrement(tenants[number], PRICE, idempotency_key=key, engine=engine).ok:

@@ -1,4 +1,4 @@
-"""Charges through `hf-nostro`, as its README says: its own migration, a pool, accounts that are read once, ``debit``.
+"""Charges through `hf-nostro`, as its README says: its migration, a pool, accounts read once, ``debit``.
 
 An account has two lots here as well. ``threads`` use its ``Ledger``, ``coroutines`` its ``AsyncLedger``.
 """
@@ -7,10 +7,11 @@ import argparse
 import asyncio
 
 import psycopg
-from clients import arguments, drive_tasks, drive_threads, report
 from nostro import Account, AsyncLedger, Ledger  # type: ignore[import-not-found] # of the peers' environment
 from nostro.migrate import migrate  # type: ignore[import-not-found] # as above
 from psycopg_pool import AsyncConnectionPool, ConnectionPool  # type: ignore[import-not-found] # as above
+
+from bench.peers.clients import arguments, drive_tasks, drive_threads, prepare, report
 
 SCALE = 6
 
@@ -22,10 +23,14 @@ def main() -> None:
     with ConnectionPool(asked.url, min_size=asked.connections, max_size=asked.connections) as pool:
         pool.wait()
         ledger = Ledger(pool=pool, scale=SCALE)
-        accounts = [ledger.accounts.get_or_create("bench", f"customer-{n}") for n in range(asked.accounts)]
-        for account in accounts:
+
+        def open_account(number: int) -> Account:
+            account = ledger.accounts.get_or_create("bench", f"customer-{number}")
             for lot in ("first", "second"):
                 ledger.credit(account, ledger.amount("500000000"), category="bonus", idempotency_key=lot)
+            return account
+
+        accounts = prepare(open_account, range(asked.accounts), asked)
         if asked.kind == "threads":
             price = ledger.amount("0.25")
 

@@ -1,9 +1,9 @@
 """How many durable charges a second the services do: `tally bench`.
 
 Every client waits for its own charge to be committed before it makes the next. Clients are threads that call
-``charges.create``, or coroutines that await ``charges.create_async`` as the REST door does. The price and the idempotency key
-are real; nothing is switched off, and SQLite commits with ``synchronous=FULL``. With ``http`` as many connections then charge
-through the REST door of a server process, on the same database.
+``charges.create``, or coroutines that await ``charges.create_async`` as the REST door does. The price and the
+idempotency key are real, nothing is switched off, SQLite commits with ``synchronous=FULL``. With ``http`` as
+many connections then charge through the REST door of a server process.
 """
 
 from __future__ import annotations
@@ -88,20 +88,24 @@ def run(
     http: bool = False,
     seed: int = 1,
 ) -> dict[str, object]:
-    """Run the benchmark; ``kind`` is ``threads`` or ``coroutines``. Rates are per second, times in milliseconds.
+    """Run the benchmark; ``kind`` is ``threads`` or ``coroutines``; ``http`` adds figures under that name.
 
-    With ``http`` the figures have further ones of their own under that name.
+    Rates are per second, times in milliseconds.
     """
     with _database(engine, url) as (address, folder):
         path = Path(folder) / "bench.toml"
         path.write_text(ECONOMY, encoding="utf-8")
         measured = Measured()
-        tally = Tally.open(address, economy=str(path), observe=lambda size, _seconds: measured.batches.append(size))
+        tally = Tally.open(
+            address, economy=str(path), observe=lambda size, _seconds: measured.batches.append(size)
+        )
         with tally:
             customers = open_customers(tally, wallets)
             measured.batches.clear()
             drive(tally, customers, measured, clients=clients, seconds=seconds, kind=kind, seed=seed)
-        figures = report(measured, engine=engine, clients=clients, wallets=wallets, kind=kind, fsync_ms=fsync_ms(folder))
+        figures = report(
+            measured, engine=engine, clients=clients, wallets=wallets, kind=kind, fsync_ms=fsync_ms(folder)
+        )
         if http:
             with server(folder=folder, url=address, economy=str(path)) as (port, token):
                 loaded = charge_through(port, token, customers, clients=clients, seconds=seconds, seed=seed)
@@ -111,13 +115,17 @@ def run(
 
 @contextmanager
 def _database(engine: str, url: str | None) -> Iterator[tuple[str, str]]:
-    with tempfile.TemporaryDirectory(prefix="tally-bench-", dir=os.environ.get("TALLY_BENCH_DIR", ".")) as folder:
+    with tempfile.TemporaryDirectory(
+        prefix="tally-bench-", dir=os.environ.get("TALLY_BENCH_DIR", ".")
+    ) as folder:
         if engine == "sqlite":
             yield url or f"sqlite:///{folder}/bench.db", folder
         elif engine == "postgresql" and url is not None:
             yield url, folder
         else:
-            message = "bench: expected the engine sqlite, or postgresql with a database URL to an empty database"
+            message = (
+                "bench: expected the engine sqlite, or postgresql with a database URL to an empty database"
+            )
             raise ConfigurationError(message)
 
 
@@ -154,8 +162,8 @@ def drive(
         asyncio.run(_drive_coroutines(tally, customers, measured, clients=clients, stop=stop, seed=seed))
     else:
         threads = [
-            threading.Thread(target=_thread, args=(tally, customers, measured, stop, random.Random(seed * 10_007 + n)))
-            for n in range(clients)
+            threading.Thread(target=_thread, args=(tally, customers, measured, stop, source))
+            for source in _sources(seed, clients)
         ]
         for thread in threads:
             thread.start()
@@ -165,12 +173,19 @@ def drive(
     measured.cpu_seconds = time.process_time() - cpu
 
 
-def _thread(tally: Tally, customers: list[str], measured: Measured, stop: float, source: random.Random) -> None:
+def _thread(
+    tally: Tally, customers: list[str], measured: Measured, stop: float, source: random.Random
+) -> None:
     clock, create = time.perf_counter, tally.charges.create
     while (began := clock()) < stop:
         usage = Usage(meter="lookup", customer=customers[int(source.random() * len(customers))])
         create(CALLER, usage, idempotency_key=f"{source.getrandbits(96):x}")
         measured.latencies.append(clock() - began)
+
+
+def _sources(seed: int, clients: int) -> list[random.Random]:
+    """Each client's own chance: for choosing customers, and for keys that are not used twice."""
+    return [random.Random(seed * 10_007 + number) for number in range(clients)]  # noqa: S311 - no secrets
 
 
 async def _drive_coroutines(
@@ -184,7 +199,7 @@ async def _drive_coroutines(
             await create(CALLER, usage, idempotency_key=f"{source.getrandbits(96):x}")
             measured.latencies.append(clock() - began)
 
-    await asyncio.gather(*(client(random.Random(seed * 10_007 + n)) for n in range(clients)))
+    await asyncio.gather(*(client(source) for source in _sources(seed, clients)))
 
 
 def charge_through(
@@ -197,8 +212,11 @@ def charge_through(
     path: str = CHARGES,
     seed: int = 1,
 ) -> Loaded:
-    """Let connections charge through the REST door until the time is up. Raises ``RuntimeError`` unless each one is made."""
-    source = random.Random(seed)
+    """Let connections charge through the REST door until the time is up.
+
+    Raises ``RuntimeError`` unless every charge is made.
+    """
+    source = random.Random(seed)  # noqa: S311 - no secrets
     bodies = [json.dumps({"customer": customer, "meter": "lookup"}).encode() for customer in customers]
 
     def request() -> bytes:
@@ -207,14 +225,20 @@ def charge_through(
 
     loaded = asyncio.run(load(port, request, connections=clients, seconds=seconds))
     if set(loaded.statuses) != {MADE}:
-        message = f"expected charges, got the statuses {dict(loaded.statuses)}: {loaded.last_body.decode(errors='replace')}"
+        answer = loaded.last_body.decode(errors="replace")
+        message = f"expected charges, got the statuses {dict(loaded.statuses)}, at last {answer}"
         raise RuntimeError(message)
     return loaded
 
 
 def _http_report(loaded: Loaded, clients: int) -> dict[str, object]:
     figures = loaded.report()
-    return {"clients": clients, "charges": figures.pop("requests"), "charges_per_s": figures.pop("per_s"), **figures}
+    return {
+        "clients": clients,
+        "charges": figures.pop("requests"),
+        "charges_per_s": figures.pop("per_s"),
+        **figures,
+    }
 
 
 def report(

@@ -1,7 +1,7 @@
-"""Load through a door: a server process, and clients on raw sockets that cost far less than what they measure.
+"""Load through a door: a server process, and clients on raw sockets that cost less than what they measure.
 
-Each connection is kept alive and sends its next request when the answer to the last one is complete. Only the standard
-library is used, and nothing else of the package.
+Each connection is kept alive and sends its next request when the answer to the last one is complete. Only the
+standard library is used, and nothing else of the package.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import time
 import urllib.error
 import urllib.request
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,7 +32,7 @@ _LENGTH: Final = b"content-length:"
 
 @dataclass(slots=True)
 class Loaded:
-    """What the connections saw: latencies in seconds, how often each status was answered, and the last answer."""
+    """What the connections saw: latencies in seconds, how often each status came, and the last answer."""
 
     latencies: list[float] = field(default_factory=list)
     statuses: Counter[int] = field(default_factory=Counter)
@@ -123,8 +123,8 @@ async def load(port: int, make_request: Callable[[], bytes], *, connections: int
 def post(path: str, *, token: str, key: str, body: bytes) -> bytes:
     """The bytes of one POST with a key that is sent once."""
     head = (
-        f"POST {path} HTTP/1.1\r\nHost: {HOST}\r\nAuthorization: Bearer {token}\r\nContent-Type: application/json\r\n"
-        f"Idempotency-Key: {key}\r\nContent-Length: {len(body)}\r\n\r\n"
+        f"POST {path} HTTP/1.1\r\nHost: {HOST}\r\nAuthorization: Bearer {token}\r\n"
+        f"Content-Type: application/json\r\nIdempotency-Key: {key}\r\nContent-Length: {len(body)}\r\n\r\n"
     )
     return head.encode() + body
 
@@ -149,7 +149,11 @@ def server(
     """
     port, key = _free_port(), f"bench-{secrets.token_urlsafe(24)}"
     environment = {
-        **{name: value for name, value in os.environ.items() if not name.startswith(("TALLY_", "STRIPE_", "E2B_"))},
+        **{
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("TALLY_", "STRIPE_", "E2B_"))
+        },
         "TALLY_DATABASE_URL": url,
         "TALLY_ECONOMY": economy,
         "TALLY_ADMIN_KEY": key,
@@ -179,7 +183,7 @@ def _wait_until_ready(process: subprocess.Popen[bytes], port: int, log_path: Pat
     deadline = time.monotonic() + START_SECONDS
     while True:
         try:
-            with urllib.request.urlopen(f"http://{HOST}:{port}/readyz", timeout=5):  # noqa: S310 - our own address
+            with urllib.request.urlopen(f"http://{HOST}:{port}/readyz", timeout=5):
                 return
         except (urllib.error.URLError, ConnectionError, TimeoutError) as error:
             if process.poll() is not None or time.monotonic() > deadline:

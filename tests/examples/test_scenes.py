@@ -68,21 +68,21 @@ def test_starter(database_url: str, tmp_path: Path) -> None:
 
 
 def test_flow_nexus(database_url: str, tmp_path: Path) -> None:
-    """356 rUv and $100 at sign-up; 5 rUv and 10 rUv beside the dollars of the sandboxes' seconds, or nothing."""
+    """356 rUv and $100 at sign-up; 5 and 10 rUv beside the dollars of the sandboxes' seconds, or nothing."""
     expected = """
         Rio signs up rUv 356 USD 100
         create + execute + execute + delete rUv 5 USD 0.01815
         swarm init rUv 10 USD 0.09075
         402 INSUFFICIENT_CREDITS required 151.25 unit USD
         no rUv were drawn either rUv 341 USD 99.8911
-        initial_grant 100 100 rUv
-        bonus 256 356 rUv
+        initial_grant Registration credits 100 100 rUv
+        bonus Welcome bonus 256 356 rUv
         usage sandbox_create -1 355 rUv
         usage sandbox_execute -2 353 rUv
         usage sandbox_execute -2 351 rUv
         usage sandbox_delete 0 351 rUv
         usage swarm_init -10 341 rUv
-        initial_grant 100 100 USD
+        initial_grant Infrastructure credit (E2B Hobby) 100 100 USD
         usage vcpu_seconds -0.0168 99.9832 USD
         usage gib_seconds -0.00135 99.98185 USD
         usage vcpu_seconds -0.084 99.89785 USD
@@ -95,19 +95,18 @@ def test_flow_nexus(database_url: str, tmp_path: Path) -> None:
 
 
 def test_e2b(database_url: str, tmp_path: Path) -> None:
-    """Seconds × (vCPU × $0.000014 + GiB × $0.0000045), and the four ways in which money seems to disappear."""
+    """Seconds × (vCPU × $0.000014 + GiB × $0.0000045), and the four ways in which money disappears."""
     expected = """
         Eve signs up balance 100 unit USD
-        one hour of it costs 0.1089
+        one hour of 2 vCPU and 512 MiB costs 0.1089
         5 days costs 13.068 left 86.8231
         35 days costs 13.068 left 8.4151
         ALERT: less than 20 USD are left
         twenty at a time for an hour costs 2.178 left 6.2371
         a grant for a week amount 50 available 56.2371
         a week later expired 47.3864 left 6.2371
-        403 WALLET_FROZEN says the USD wallet is frozen: the account is not verified
-        nothing is lost balance 6.2371 frozen yes
-        frozen since
+        403 WALLET_FROZEN says the USD wallet is frozen
+        a month later nothing is lost balance 6.2371 frozen_since 20
         thawed: one hour costs 0.1089
         promotional_grant hackathon 50 56.2371 USD
         expiry promotional_grant -47.3864 6.2371 USD
@@ -118,7 +117,7 @@ def test_e2b(database_url: str, tmp_path: Path) -> None:
 
 
 def test_flux(database_url: str, tmp_path: Path) -> None:
-    """200 on the 1st, the old month's rest gone, packs kept and drawn last, an outage made up for, 402, 403, 429."""
+    """200 on the 1st, the old rest gone, packs kept and drawn last, an outage made up for; 402, 403, 429."""
     expected = """
         balance credits 0 of nothing
         /charges: 402 INSUFFICIENT_CREDITS
@@ -160,9 +159,9 @@ def test_nexus(database_url: str, tmp_path: Path) -> None:
         a free task settles nothing price 0 fee 0
         one's own agent moves nothing price 0 fee 0
         402 INSUFFICIENT_CREDITS required 5000 available 990
-        initial_grant 1000 1000 credits
+        initial_grant Free credits on signup 1000 1000 credits
         task_debit summarise a paper -10 990 credits
-        initial_grant 1000 1000 credits
+        initial_grant Free credits on signup 1000 1000 credits
         task_credit summarise a paper 9.5 1009.5 credits
     """
     assert [] == missing(expected, play("nexus", "nexus", database_url, tmp_path))

@@ -1,5 +1,6 @@
 """What other systems got wrong about grants, plans and time: each pitfall by its number."""
 
+import asyncio
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -46,6 +47,11 @@ def at_once(count: int, work: Callable[[int], object]) -> list[object]:
     for thread in threads:
         thread.join()
     return found
+
+
+def shown(refusal: errors.Refusal) -> tuple[int, ...]:
+    """What a refusal says is needed, there and missing, in whole credits."""
+    return tuple(whole(int(str(refusal.fields[name]))) for name in ("required", "available", "shortfall"))
 
 
 # --- 19: a plan wiped purchased credits ---------------------------------------------------------------------
@@ -164,7 +170,7 @@ def test_pitfall_22_expired_credits_cannot_be_spent_though_no_worker_ran(world: 
     world.clock.set("2027-01-11T00:00:00Z")
     with pytest.raises(errors.InsufficientCredits) as refused:
         world.charge(6)
-    assert (6, 5, 1) == tuple(whole(refused.value.fields[name]) for name in ("required", "available", "shortfall"))  # type: ignore[arg-type]
+    assert (6, 5, 1) == shown(refused.value)
     with pytest.raises(errors.InsufficientCredits):
         world.hold(6)
     assert (5, 5, 0, 0) == world.figures()
@@ -177,6 +183,9 @@ def test_pitfall_22_a_quote_and_a_batch_see_the_expiry_as_well(world: World) -> 
     world.clock.set("2027-01-12T00:00:00Z")
     quote = world.tally.charges.quote(SYSTEM, Usage("work", customer=USER))
     assert (0, False, "insufficient_credits") == (quote.available, quote.affordable, quote.refused_by)
+    asked = [(Usage("work", customer=USER), "batch 1"), (Usage("work", customer=USER), "batch 2")]
+    answers = asyncio.run(world.tally.charges.create_batch(SYSTEM, asked))
+    assert [True, True] == [isinstance(answer, errors.InsufficientCredits) for answer in answers]
     assert [] == world.lots()
 
 
@@ -254,7 +263,9 @@ def test_pitfall_24_a_month_from_the_31st_is_the_last_day_of_a_short_month(
 
 
 @pytest.mark.parametrize("plan", ["lose", "roll", "day"])
-def test_pitfall_24_after_an_outage_it_is_as_if_the_server_had_never_been_down(world: World, plan: str) -> None:
+def test_pitfall_24_after_an_outage_it_is_as_if_the_server_had_never_been_down(
+    world: World, plan: str
+) -> None:
     """Three missed months are each granted once, and the statements of both customers are the same."""
     world.customer("bob")
     for name in (USER, "bob"):
@@ -369,9 +380,13 @@ def test_pitfall_26_a_change_of_plan_near_midnight_grants_each_month_once(world:
     assert {"2027-01": old, "2027-02": 300} == by_month
 
 
-def test_pitfall_26_no_order_of_upgrades_and_downgrades_grants_more_than_the_largest_plan(world: World) -> None:
+def test_pitfall_26_no_order_of_upgrades_and_downgrades_grants_more_than_the_largest_plan(
+    world: World,
+) -> None:
     """Upgrade–downgrade farming: the month gives the largest allowance held in it, once."""
-    granted = [world.plan(plan) for plan in ("lose", "big", "lose", "none", "big", "roll", "unlimited", "big")]
+    granted = [
+        world.plan(plan) for plan in ("lose", "big", "lose", "none", "big", "roll", "unlimited", "big")
+    ]
     assert [100, 200, 0, 0, 0, 0, 0, 0] == granted
     world.charge(300)
     assert 0 == sum(world.plan(plan) for plan in ("none", "big", "lose", "big"))
@@ -410,7 +425,7 @@ def test_pitfall_26_many_changes_at_once_grant_once(world: World) -> None:
 
 
 def test_pitfall_27_a_clock_that_goes_back_grants_nothing_twice_and_revives_nothing(world: World) -> None:
-    """A month that was granted stays granted, what expired stays expired, and the statement stays in order."""
+    """What was granted stays granted, what expired stays expired, and the statement stays in order."""
     world.plan("lose")
     world.grant(50, expires_at="2027-01-20T00:00:00Z")
     world.clock.set("2027-02-03T00:00:00Z")
@@ -429,7 +444,9 @@ def test_pitfall_27_a_clock_that_goes_back_grants_nothing_twice_and_revives_noth
     assert "2027-02-03T00:00:00Z" == world.statement()[-1][0]
 
 
-def test_pitfall_27_a_change_of_plan_under_a_clock_that_went_back_grants_its_months_once(world: World) -> None:
+def test_pitfall_27_a_change_of_plan_under_a_clock_that_went_back_grants_its_months_once(
+    world: World,
+) -> None:
     """The period that was reached stays the period, so that its renewal comes once and at its time."""
     world.plan("lose")
     world.clock.set("2027-02-10T00:00:00Z")
@@ -456,7 +473,7 @@ def test_pitfall_27_a_hold_made_before_the_clock_went_back_still_ends(world: Wor
 
 
 def test_pitfall_40_every_place_shows_the_same_balance(world: World) -> None:
-    """Balance, statement, quote, grants and explanation agree, before and after what is due, without a worker."""
+    """Balance, statement, quote, grants and explanation agree, before and after something is due."""
     world.grant(80, expires_at="2027-01-12T00:00:00Z")
     world.grant(30)
     world.hold(5)
@@ -483,6 +500,5 @@ def test_pitfall_46_a_refusal_shows_the_figures_that_decided(world: World) -> No
     world.hold(5)
     with pytest.raises(errors.InsufficientCredits) as refused:
         world.charge(3)
-    fields = refused.value.fields
-    assert (3, 2, 1) == tuple(whole(int(str(fields[name]))) for name in ("required", "available", "shortfall"))
-    assert fields["available"] == world.balance().available
+    assert (3, 2, 1) == shown(refused.value)
+    assert refused.value.fields["available"] == world.balance().available

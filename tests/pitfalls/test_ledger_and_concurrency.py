@@ -76,7 +76,9 @@ def grant(tally: Tally, credits: Decimal | int, key: str, name: str = "ada") -> 
     )
 
 
-def charge(tally: Tally, quantity: Decimal | int, key: str, name: str = "ada", meter: str = "call") -> Answer[Any]:
+def charge(
+    tally: Tally, quantity: Decimal | int, key: str, name: str = "ada", meter: str = "call"
+) -> Answer[Any]:
     usage = Usage(meter=meter, quantity=quantity, customer=name)
     return tally.charges.create(SERVICE, usage, idempotency_key=key)
 
@@ -170,11 +172,14 @@ def test_pitfall_06_a_revoked_keys_holds_are_not_stranded(tally: Tally) -> None:
     key = tally.keys.create(ADMIN, name="gateway", role="service")
     caller = tally.identity.authenticate(key.key, tally.clock.now())
     made = [
-        tally.holds.create(caller, Usage("call", 10, customer="ada"), idempotency_key=f"h{n}").value.id for n in (1, 2)
+        tally.holds.create(caller, Usage("call", 10, customer="ada"), idempotency_key=f"h{n}").value.id
+        for n in (1, 2)
     ]
     tally.keys.revoke(ADMIN, to_text("key", key.id))
     tally.holds.release(ADMIN, to_text("hold", made[0]), idempotency_key="r1")
-    renewed = tally.identity.authenticate(tally.keys.create(ADMIN, name="gateway", role="service").key, tally.clock.now())
+    renewed = tally.identity.authenticate(
+        tally.keys.create(ADMIN, name="gateway", role="service").key, tally.clock.now()
+    )
     tally.holds.capture(renewed, to_text("hold", made[1]), amount=4, idempotency_key="c2")
     assert (balance(tally).available, balance(tally).held) == (96 * CREDIT, 0)
 
@@ -183,7 +188,10 @@ def test_pitfall_07_capturing_more_than_was_held_charges_all_of_it(tally: Tally)
     """What was used beyond the hold is drawn too; when it is not there, nothing is captured and the hold stays open."""
     customer_with(tally, 100)
     first, second = (
-        to_text("hold", tally.holds.create(SERVICE, Usage("call", 10, customer="ada"), idempotency_key=key).value.id)
+        to_text(
+            "hold",
+            tally.holds.create(SERVICE, Usage("call", 10, customer="ada"), idempotency_key=key).value.id,
+        )
         for key in ("h1", "h2")
     )
     captured = tally.holds.capture(SERVICE, first, amount=25, idempotency_key="c1").value
@@ -205,7 +213,9 @@ def test_pitfall_08_a_refused_hold_cannot_be_captured(tally: Tally) -> None:
     with pytest.raises(errors.NotFound):
         tally.holds.capture(SERVICE, to_text("hold", 1), amount=1, idempotency_key="c")
     grant(tally, 5, "more")
-    assert tally.holds.create(SERVICE, Usage("call", 10, customer="ada"), idempotency_key="h").replayed is False
+    assert (
+        tally.holds.create(SERVICE, Usage("call", 10, customer="ada"), idempotency_key="h").replayed is False
+    )
 
 
 async def run_batch(tally: Tally, quantities: list[object]) -> list[Any]:
@@ -247,7 +257,10 @@ def test_pitfall_11_two_captures_at_once_take_once(tally: Tally) -> None:
         "hold", tally.holds.create(SERVICE, Usage("call", 10, customer="ada"), idempotency_key="h").value.id
     )
     done, refused = outcomes(
-        [lambda n=n: tally.holds.capture(SERVICE, hold, amount=10, idempotency_key=f"c{n}") for n in range(12)]
+        [
+            lambda n=n: tally.holds.capture(SERVICE, hold, amount=10, idempotency_key=f"c{n}")
+            for n in range(12)
+        ]
     )
     assert (len(done), {refusal.code for refusal in refused}) == (1, {"hold_not_open"})
     assert (balance(tally).balance, balance(tally).held) == (90 * CREDIT, 0)
@@ -279,12 +292,16 @@ def nearly_full(connection: sa.engine.Connection) -> Any:
     from contextlib import nullcontext
 
     connection.execute(
-        accounts.update().where(accounts.c.code == "issuance:bonus").values(debits_posted=(1 << 63) - 1_000_000_000)
+        accounts.update()
+        .where(accounts.c.code == "issuance:bonus")
+        .values(debits_posted=(1 << 63) - 1_000_000_000)
     )
     return nullcontext()
 
 
-def test_pitfall_18_a_hot_wallet_is_updated_once_per_batch(tally: Tally, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pitfall_18_a_hot_wallet_is_updated_once_per_batch(
+    tally: Tally, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A hundred charges of one wallet in one batch update each of its rows once."""
     customer_with(tally, 1000)
     updates: list[tuple[str, int]] = []

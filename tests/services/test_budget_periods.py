@@ -96,7 +96,12 @@ def test_a_subject_may_have_a_budget_per_day_and_one_per_month(
     spender.charge(10)
     assert 0 == left(spender)
     clock.at(day_ends)
-    assert (10 if day_ends == month_ends else 5) == left(spender)
+    assert [0, 0 if day_ends == month_ends else 10] == spent(spender)
+    spender.charge(5)
+    if day_ends != month_ends:
+        with pytest.raises(BudgetExceeded) as caught:
+            spender.charge(1)
+        assert [month_ends] == [format_rfc3339(caught.value.fields["reset_at"])]  # type: ignore[arg-type]
 
 
 def test_a_clock_that_went_back_counts_in_the_day_that_it_shows(spender: Spender, clock: Clock) -> None:

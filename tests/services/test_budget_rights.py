@@ -186,3 +186,27 @@ def test_a_customer_has_only_so_many_budgets(
     tally.budgets.remove(ada, level="agent", subject="a", per="day")
     tally.budgets.put(ada, level="customer", amount=1, per="day")
     assert to_text("cust", ada.customer_id or 0) == tally.budgets.list(ada)[-1].subject
+
+
+def test_a_budget_is_removed_by_its_id_by_whoever_may_manage_it(
+    tally: Tally, ada: Caller, eve: Caller
+) -> None:
+    """For everybody else it does not exist."""
+    service = key_of(tally, SYSTEM, name="service", role="service")
+    hers = tally.budgets.put(ada, level="customer", amount=5, per="day")
+    its = tally.budgets.put(SYSTEM, level="key", subject=service.name, amount=5, per="day")
+    limited = key_of(tally, SYSTEM, name="service", role="service", budget=(1, None, "day"))
+    plain = key_of(tally, SYSTEM, name="plain", role="service")
+    for caller, budget in ((eve, hers), (ada, its), (plain, its)):
+        with pytest.raises(NotFound, match="there is no budget"):
+            tally.budgets.remove_by_id(caller, to_text("budget", budget.id))
+    for name in ("budget_unknown", to_text("key", hers.id), to_text("budget", 1), ""):
+        with pytest.raises(NotFound):
+            tally.budgets.remove_by_id(SYSTEM, name)
+    with pytest.raises(NotAllowed, match="a key with a budget"):
+        tally.budgets.remove_by_id(limited, to_text("budget", hers.id))
+    tally.budgets.remove_by_id(ada, to_text("budget", hers.id))
+    tally.budgets.remove_by_id(SYSTEM, to_text("budget", its.id))
+    assert [] == tally.budgets.list(ada) + tally.budgets.list(SYSTEM, key=service.name)
+    with pytest.raises(NotFound):
+        tally.budgets.remove_by_id(ada, to_text("budget", hers.id))

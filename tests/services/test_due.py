@@ -1,5 +1,6 @@
 """What time alone makes happen is booked before anything is drawn or shown, however much it is."""
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,12 +22,14 @@ def world(database_url: str, tmp_path: Path) -> Iterator[World]:
 
 def place_holds(world: World, count: int, *, customer: str = USER) -> None:
     """Many holds of one credit that end an hour later, posted together."""
-    operations = [
-        world.tally.holds._pricing.hold(SYSTEM, Usage("work", customer=customer), f"{customer} {number}", 3600)  # noqa: SLF001
-        for number in range(count)
-    ]
-    for outcome in world.tally.context.commit.run_all(operations):
-        outcome.value()
+    usage = Usage("work", customer=customer)
+
+    async def place() -> None:
+        holds = world.tally.holds
+        keys = [f"{customer} {number}" for number in range(count)]
+        await asyncio.gather(*(holds.create_async(SYSTEM, usage, idempotency_key=key) for key in keys))
+
+    asyncio.run(place())
 
 
 def test_more_holds_than_one_settling_takes_all_end_before_a_charge(world: World) -> None:
@@ -87,7 +90,7 @@ def test_more_scheduled_grants_than_one_settling_takes_all_start(world: World) -
 
 
 def test_what_is_due_is_booked_in_the_order_of_its_time(world: World) -> None:
-    """A hold ends, a grant expires, a month begins and a grant starts: each at its own moment, in that order."""
+    """A hold ends, grants expire, a month begins and a grant starts, in that order."""
     world.plan("lose")
     world.grant(7, expires_at="2027-02-01T00:00:00Z")
     world.grant(9, effective_at="2027-02-01T00:00:00Z")
@@ -110,7 +113,9 @@ def test_a_plan_that_moves_from_months_to_anniversaries_grants_once_a_month(worl
     """When the economy changes how a plan renews, the next period begins where the last one ended."""
     world.plan("lose")
     text = Path(world.economy).read_text()
-    world.write_economy(text.replace('title = "Use it or lose it"', 'title = "Edited"\nrenews = "anniversary"'))
+    world.write_economy(
+        text.replace('title = "Use it or lose it"', 'title = "Edited"\nrenews = "anniversary"')
+    )
     world.tally.economies.activate(world.economy)
     world.clock.set("2027-03-31T00:00:00Z")
     assert 100 == world.available()

@@ -9,8 +9,8 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from tallystick.store.engine import migrate
@@ -25,8 +25,9 @@ def databases(kind: str) -> Iterator[Iterator[str]]:
         if kind == "sqlite":
             yield _sqlite_files(Path(name))
         else:
-            with temporary_postgres({"fsync": "off", "synchronous_commit": "off"}) as server:
-                yield _postgres_databases(server)
+            settings = {"fsync": "off", "synchronous_commit": "off"}
+            with temporary_postgres(settings) as server, closing(_postgres_databases(server)) as urls:
+                yield urls
 
 
 def _sqlite_files(folder: Path) -> Iterator[str]:
@@ -39,7 +40,7 @@ def _sqlite_files(folder: Path) -> Iterator[str]:
         shutil.rmtree(run)
 
 
-def _postgres_databases(server: str) -> Iterator[str]:
+def _postgres_databases(server: str) -> Generator[str]:
     with temporary_database(server) as template:
         migrate(template)
         name = template.partition("?")[0].rpartition("/")[2]

@@ -13,14 +13,14 @@ from tallystick.core.settlement import Settle
 from tallystick.core.words import GRANT_CATEGORIES, origin_of
 from tests.model import Model
 from tests.model.calendar import DAY, HOUR
-from tests.model.holdings import Hold, Lot, Wallet
+from tests.model.holdings import FOREVER, Hold, Lot, Wallet
 
 MICROS: Final = 1_000_000
 CATEGORIES: Final = tuple(sorted(GRANT_CATEGORIES))
 AGENTS: Final = (None, None, "scout", "writer")
 KEYS: Final = (None, None, 501, 502)
 MAKERS: Final = ("service:shop", "service:lab")
-LIMITS: Final = {"search": 12, "scan": 40}
+LIMITS: Final = {"search": 4, "scan": 15}
 MOST_OPEN_HOLDS: Final = 12
 
 
@@ -147,6 +147,14 @@ class Choices:
             parts.append(Part("lookup", "LOOKUP", "doubloons", 1))
         return tuple(parts), tuple(hourly)
 
+    def _shared_moment(self, customer_id: int) -> int | None:
+        """Sometimes, a moment at which something else of the customer becomes due, or its month ends."""
+        customer = self._model.customers.get(customer_id)
+        if customer is None or self._random.random() < 0.85:
+            return None
+        moment = self._random.choice((self._model.next_moment(customer_id), customer.period[1]))
+        return moment if self._model.now < moment < FOREVER else None
+
     def _subject(self) -> dict[str, Any]:
         """Which key and which agent asks."""
         key_id = self._random.choice(KEYS)
@@ -183,14 +191,15 @@ class Choices:
         if customer is not None and len(customer.holds) >= MOST_OPEN_HOLDS:
             return self.charge()
         parts, hourly = self._parts(customer_id)
-        lasts = self._random.choice((1, MICROS, 600 * MICROS, HOUR, DAY, 30 * DAY))
+        lasts = self._random.choice((1, MICROS, 600 * MICROS, HOUR, DAY, 3 * DAY, 30 * DAY))
+        expires_at = self._shared_moment(customer_id) or self._model.now + lasts
         return PlaceHold(
             parts=parts,
             meter=parts[0].meter,
             quantity=MICROS,
             hourly=hourly,
             maker=self._random.choice(MAKERS),
-            expires_at=self._model.now + lasts,
+            expires_at=expires_at,
             **self._subject(),
             **self._request(customer_id),
         )
@@ -216,8 +225,12 @@ class Choices:
         """Mostly one that is open."""
         if not self.holds:
             return None
-        found = [self._model.holds[self._random.choice(self.holds)] for _ in range(6)]
-        return next((hold for hold in found if hold.status == "open"), found[0])
+        if self._random.random() < 0.9:
+            for customer_id in self._random.sample(self.customers, min(len(self.customers), 6)):
+                holds = self._model.customers[customer_id].holds
+                if holds:
+                    return self._random.choice(holds)
+        return self._model.holds[self._random.choice(self.holds)]
 
     def _captured(self, hold: Hold) -> tuple[tuple[str, int], ...]:
         """Less than was held, all of it, more, or nothing."""
@@ -241,6 +254,7 @@ class Choices:
         customer_id = self._customer()
         now = self._model.now
         starts_at = random.choice((None, None, None, now, now + 1, now + HOUR, now + 3 * DAY, now - DAY))
+        starts_at = self._shared_moment(customer_id) or starts_at
         begins = now if starts_at is None else max(starts_at, now)
         lasts = random.choice((None, None, 0, 1, HOUR, DAY, 20 * DAY, 90 * DAY))
         category = random.choice(CATEGORIES)
@@ -253,7 +267,7 @@ class Choices:
             origin=origin_of(category),
             priority=priority if random.random() < 0.9 else random.randint(0, 60),
             effective_at=starts_at,
-            expires_at=None if lasts is None else begins + lasts,
+            expires_at=self._shared_moment(customer_id) or (None if lasts is None else begins + lasts),
             description="a grant",
             **self._request(customer_id),
         )
@@ -325,7 +339,7 @@ class Choices:
         # Few are frozen at a time: not much else happens to them.
         return SetFrozen(
             unit=unit,
-            frozen=self._random.random() < (0.1 if frozen else 0.3),
+            frozen=self._random.random() < (0.1 if frozen else 0.15),
             **self._request(customer_id),
         )
 

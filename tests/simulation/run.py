@@ -112,9 +112,12 @@ class Simulation:
             self._quote(process)
         elif chance < 0.98:
             self._set_budget(process)
-        else:
+        elif chance < 0.99:
             self.report.counts["restart"] += 1
             self.world.restart(process)
+        else:
+            self.report.counts["reconnected"] += 1
+            process.database.close()  # The next statement opens a new connection.
 
     def _take_batch(self) -> list[Operation]:
         """New operations, and those whose answer never came: their clients ask again, with the same keys."""
@@ -239,7 +242,7 @@ class Simulation:
             key_id=key_id,
             agent=agent,
             unit=random.choice(("credits", "USD")),
-            amount=random.choice((1, 20, 200)) * MICROS,
+            amount=random.choice((1, 50, 2_000, 100_000)) * MICROS,
             per=random.choice(("day", "month")),
             created_at=self.clock.now,
         )

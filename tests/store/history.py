@@ -85,13 +85,13 @@ basis_points = 1500
 
 
 class Clock:
-    """A clock that stands still until it is moved."""
+    """A clock that hardly moves until it is moved."""
 
     def __init__(self) -> None:
         self.now = START
 
     def __call__(self) -> int:
-        """Microseconds since the epoch; a microsecond passes at each look, so that no two moments are the same."""
+        """Microseconds since the epoch; one passes at each look, so that no two moments are the same."""
         self.now += 1
         return self.now
 
@@ -126,7 +126,9 @@ class History:
 
     def capture(self, hold: str, **what: Any) -> str:  # noqa: ANN401 - an amount or a quantity
         """Capture a hold; gives the id of the charge."""
-        return to_text("chg", self.tally.holds.capture(SYSTEM, hold, idempotency_key=self.key(), **what).value.id)
+        return to_text(
+            "chg", self.tally.holds.capture(SYSTEM, hold, idempotency_key=self.key(), **what).value.id
+        )
 
     def release(self, hold: str) -> None:
         """Release a hold."""
@@ -149,7 +151,9 @@ class History:
 
     def claw_back(self, grant: str, amount: int) -> None:
         """Claw a grant back."""
-        self.tally.grants.claw_back(SYSTEM, grant, amount=amount, reason="disputed", idempotency_key=self.key())
+        self.tally.grants.claw_back(
+            SYSTEM, grant, amount=amount, reason="disputed", idempotency_key=self.key()
+        )
 
     def plan(self, customer: str, plan: str) -> None:
         """Put a customer on a plan."""
@@ -213,7 +217,9 @@ def _hold_and_resolve(history: History) -> None:
     history.release(history.hold("bob", "machine", quantity=9))
     history.hold("bob", seconds=60)
     tally = history.tally
-    tally.holds.create_amount(SYSTEM, customer="bob", amount=4, unit="USD", idempotency_key=history.key(), expires_in=90)
+    tally.holds.create_amount(
+        SYSTEM, customer="bob", amount=4, unit="USD", idempotency_key=history.key(), expires_in=90
+    )
 
 
 def _take_back(history: History) -> None:
@@ -286,7 +292,9 @@ def _leave_things_open(history: History) -> None:
     history.grant("ada", 60, "bonus", effective_at=clock.now + 30 * DAY)
     history.grant("bob", 70, "purchase", reference="pay_3")
     history.grant("bob", 5, "purchase", reference="pay_4", unit="USD")
-    charge = history.charge("ada", "machine", quantity=100, agent="scout", description="text", metadata={"a": 1})
+    charge = history.charge(
+        "ada", "machine", quantity=100, agent="scout", description="text", metadata={"a": 1}
+    )
     history.refund(charge, amount=1)
     history.hold("ada", "machine", quantity=50, agent="scout")
     history.hold("bob", "machine", quantity=50, seconds=86_400)

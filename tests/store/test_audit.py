@@ -1,24 +1,262 @@
-"""The audit of histories in which nothing is wrong, and of a database that is being written to."""
+"""Audits of histories in which nothing is wrong, of a database in use, and of rows that make no sense."""
 
-import pathlib
+from __future__ import annotations
+
+import sqlite3
 import threading
-import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
 
-from tallystick.core.ids import to_text
-from tallystick.services.context import SYSTEM
-from tallystick.services.pricing import Usage
-from tallystick.store.audit import audit
-from tallystick.store.engine import Database
+import pytest
+import sqlalchemy as sa
+
+from tallystick.core.amounts import INT64_MAX
+from tallystick.core.ids import from_text
+from tallystick.core.times import HOUR
+from tallystick.services.audit import Audit
+from tallystick.store.audit import AuditReport, audit, notes
+from tallystick.store.engine import Database, parse_url
+from tallystick.store.schema import accounts, entries, hourly_counters, transactions, transfers, wallets
 from tests.store.history import History, live, open_history
 
+TABLES = ("transactions", "accounts", "memberships", "wallets")
 
-def test_x(database_url, tmp_path):
-    h = open_history(database_url, tmp_path)
-    live(h)
-    r = audit(h.tally.database, now=h.clock.now)
-    for rule in r.rules:
-        print(rule.number, rule.name, rule.checked, rule.count)
-        for v in rule.violations: print("    ", v)
-    s=time.perf_counter(); audit(h.tally.database); print(time.perf_counter()-s, r.transactions)
-    h.tally.close()
-    assert r.ok
+
+@pytest.fixture
+def history(database_url: str, tmp_path: Path) -> Iterator[History]:
+    """A ledger in which much has happened."""
+    found = open_history(database_url, tmp_path)
+    live(found)
+    yield found
+    found.tally.close()
+
+
+def change(history: History, *statements: sa.Executable) -> AuditReport:
+    """Write with SQL what no service would, then audit."""
+    with history.tally.database.write() as connection:
+        for statement in statements:
+            connection.execute(statement)
+    return audit(history.tally.database, now=history.clock.now)
+
+
+def violated(report: AuditReport) -> set[int]:
+    """The numbers of the rules that do not hold."""
+    return {rule.number for rule in report.rules if rule.count}
+
+
+def test_everything_that_can_happen_leaves_a_sound_ledger(history: History) -> None:
+    """Nothing is wrong, and every rule was put to the test."""
+    report = audit(history.tally.database, now=history.clock.now)
+    assert report.ok, report
+    assert list(range(1, 10)) == [rule.number for rule in report.rules]
+    assert all(rule.checked for rule in report.rules)
+    with history.tally.database.read() as connection:
+        assert report.transactions == connection.scalar(sa.select(sa.func.count()).select_from(transactions))
+
+
+def test_an_empty_ledger_is_sound(database_url: str) -> None:
+    """There is nothing that could be wrong before the first start."""
+    database = Database(database_url)
+    report = audit(database)
+    database.close()
+    assert report.ok
+    assert 0 == report.transactions
+
+
+@pytest.mark.parametrize("rows_at_once", [1, 2, 7])
+def test_pages_of_any_size_find_the_same(history: History, rows_at_once: int) -> None:
+    """Where a page ends makes no difference, neither to what is sound nor to what is not."""
+    database = history.tally.database
+    whole = audit(database, now=history.clock.now)
+    assert whole == audit(database, now=history.clock.now, rows_at_once=rows_at_once)
+    edit = sa.update(entries).where(entries.c.type == "refund").values(amount=entries.c.amount + 1)
+    broken = change(history, edit)
+    assert {2, 3, 8, 9} <= violated(broken)
+    assert broken == audit(database, now=history.clock.now, rows_at_once=rows_at_once)
+
+
+def test_notes_that_spill_add_up(history: History, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is folded in memory and what was spilled to the temporary database are one sum."""
+    whole = audit(history.tally.database, now=history.clock.now)
+    monkeypatch.setattr(notes, "_SPILL_AT", 1)
+    assert whole == audit(history.tally.database, now=history.clock.now)
+
+
+def test_progress_is_told_for_every_table(history: History) -> None:
+    """Whoever waits for a large audit sees how far it is, and it ends at the end."""
+    steps: list[tuple[str, int, int]] = []
+    report = Audit(history.tally.context).run(lambda table, done, total: steps.append((table, done, total)))
+    assert report.ok
+    assert [(table, 0) for table in TABLES] == [(table, done) for table, done, _ in steps if not done]
+    for table in TABLES:
+        last = [step for step in steps if step[0] == table][-1]
+        assert last[1] == last[2] > 0
+
+
+def test_an_audit_sees_one_moment_and_blocks_no_writer(history: History) -> None:
+    """A charge in the middle of an audit commits at once, and the audit does not see half of it."""
+    made: list[str] = []
+
+    def interfere(table: str, done: int, total: int) -> None:
+        made.append(history.charge("bob", description=f"{table} {done} of {total}"))
+        history.release(history.hold("bob", "tokens", quantity=10))
+
+    before = audit(history.tally.database, now=history.clock.now)
+    during = audit(history.tally.database, now=history.clock.now, progress=interfere)
+    assert during.ok, during
+    assert len(made) >= 2 * len(TABLES)
+    after = audit(history.tally.database, now=history.clock.now)
+    assert after.ok, after
+    assert before.transactions == during.transactions == after.transactions - 3 * len(made)
+
+
+def test_audits_of_a_busy_ledger_find_nothing(history: History) -> None:
+    """While four threads charge, hold, capture and refund, every audit is sound."""
+    stop = threading.Event()
+    done: list[int] = []
+
+    def hammer(customer: str) -> None:
+        count = 0
+        while not stop.is_set():
+            history.refund(history.charge(customer, "tokens", quantity=100))
+            history.capture(history.hold(customer, "tokens", quantity=50), quantity=70 + count % 2)
+            history.grant(customer, 2)
+            count += 1
+        done.append(count)
+
+    threads = [threading.Thread(target=hammer, args=(name,)) for name in ("ada", "bob", "eve", "eve")]
+    for thread in threads:
+        thread.start()
+    try:
+        reports = [audit(history.tally.database) for _ in range(4)]
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+    assert all(report.ok for report in reports), reports
+    assert reports[0].transactions < reports[-1].transactions
+    assert 4 == len(done)
+    assert all(done)
+
+
+def test_credits_that_nobody_granted_are_found(history: History) -> None:
+    """Even when lot, account of the system and wallet are edited so that they agree with each other."""
+    with history.tally.database.read() as connection:
+        lot = connection.execute(
+            sa.select(accounts).where(
+                accounts.c.is_open, accounts.c.category == "bonus", accounts.c.unit == "credits"
+            )
+        ).first()
+    assert lot is not None
+    source = sa.and_(accounts.c.code == "issuance:bonus", accounts.c.unit == "credits")
+    wallet = sa.and_(wallets.c.customer_id == lot.customer_id, wallets.c.unit == "credits")
+    report = change(
+        history,
+        sa.update(accounts).where(accounts.c.id == lot.id).values(credits_posted=lot.credits_posted + 5),
+        sa.update(accounts).where(source).values(debits_posted=accounts.c.debits_posted + 5),
+        sa.update(wallets).where(wallet).values(balance=wallets.c.balance + 5, granted=wallets.c.granted + 5),
+    )
+    assert {2, 3, 9} == violated(report)
+
+
+def test_a_charge_that_was_deleted_with_all_its_lines_is_found(history: History) -> None:
+    """What it drew is still missing from the lots."""
+    number = from_text("chg", history.charge("ada"))
+    assert number is not None
+    report = change(
+        history,
+        sa.delete(transactions).where(transactions.c.id == number),
+        sa.delete(transfers).where(transfers.c.transaction_id == number),
+        sa.delete(entries).where(entries.c.transaction_id == number),
+    )
+    assert {2, 3, 9} <= violated(report)
+
+
+def test_one_payment_that_was_credited_twice_is_found(history: History) -> None:
+    """Two purchases with one reference violate the seventh rule, and that one alone."""
+    history.grant("zoe", 10, "purchase", reference="pay_1")
+    report = audit(history.tally.database, now=history.clock.now)
+    assert {7} == violated(report)
+    [violation] = report.rules[6].violations
+    assert ("grants pay_1 credited for one payment", "1", "2") == (
+        violation.where,
+        violation.expected,
+        violation.found,
+    )
+
+
+def test_counters_of_past_hours_may_be_gone(history: History) -> None:
+    """The worker throws them away; what the running hour has counted must be there."""
+    clock = history.clock
+    clock.pass_by(HOUR)
+    history.charge("ada")
+    this_hour = clock.now - clock.now % HOUR
+    with history.tally.database.write() as connection:
+        connection.execute(sa.delete(hourly_counters).where(hourly_counters.c.window_at < this_hour))
+    assert audit(history.tally.database, now=clock.now).ok
+    with history.tally.database.write() as connection:
+        connection.execute(sa.delete(hourly_counters))
+    assert {9} == violated(audit(history.tally.database, now=clock.now))
+
+
+def test_violations_are_counted_beyond_those_that_are_kept(history: History) -> None:
+    """A ledger that is wrong everywhere gives a short report with the right figures."""
+    report = change(history, sa.update(transactions).values(seal="broken"))
+    rule = report.rules[8]
+    assert rule.count == report.transactions > len(rule.violations) == 50
+
+
+def test_absurd_amounts_are_violations_and_no_crash(history: History) -> None:
+    """Sums beyond what a database stores are compared all the same."""
+    report = change(
+        history, sa.update(transfers).values(amount=INT64_MAX), sa.update(entries).values(amount=INT64_MAX)
+    )
+    assert {2, 3, 4, 8, 9} <= violated(report)
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        "UPDATE transfers SET amount = 'much'",
+        "UPDATE transfers SET transaction_id = 'none' WHERE phase = 1 AND number = 0 AND amount = 2000000",
+        "UPDATE entries SET amount = NULL",
+        "UPDATE accounts SET credits_posted = 'all'",
+        "UPDATE transactions SET result = '[]', at = 'soon'",
+        "UPDATE transactions SET idempotency = 'allowance'  || id WHERE kind = 'monthly_grant'",
+        "UPDATE holds SET amounts = '{', spends = '[[1]]'",
+        "UPDATE memberships SET granted = '[1]'",
+        "UPDATE wallets SET balance = 'rich'",
+        "UPDATE budget_counters SET spent = 'lots'",
+        "UPDATE hourly_counters SET used = NULL",
+        "UPDATE economies SET text = 'no [economy'",
+    ],
+)
+def test_values_of_the_wrong_kind_are_violations_and_no_crash(
+    sqlite_url: str, tmp_path: Path, edit: str
+) -> None:
+    """SQLite stores anything anywhere when somebody insists."""
+    history = open_history(sqlite_url, tmp_path)
+    live(history)
+    history.tally.close()
+    path = str(parse_url(sqlite_url).database)
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("PRAGMA ignore_check_constraints=ON")
+        connection.execute("PRAGMA writable_schema=ON")
+        connection.execute("UPDATE sqlite_master SET sql = replace(sql, 'NOT NULL', '') WHERE type = 'table'")
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("PRAGMA ignore_check_constraints=ON")
+        assert connection.execute(edit).rowcount
+    database = Database(sqlite_url)
+    report = audit(database, now=history.clock.now)
+    database.close()
+    assert not report.ok
+
+
+def test_the_service_judges_by_the_clock(history: History) -> None:
+    """What is due by now and would not be looked at is told; what is due later may wait."""
+    tally = history.tally
+    assert Audit(tally.context).run().ok
+    with tally.database.write() as connection:
+        connection.execute(sa.update(wallets).values(next_due_at=INT64_MAX))
+    assert {9} == violated(Audit(tally.context).run())

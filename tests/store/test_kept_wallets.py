@@ -1,4 +1,4 @@
-"""What the ledger keeps in memory between batches: never anything that another transaction may have changed."""
+"""What the ledger keeps in memory between batches: nothing that another transaction may have changed."""
 
 from collections.abc import Iterator
 
@@ -69,7 +69,7 @@ def test_what_is_dropped_is_read_anew_also_when_a_batch_is_about_to_put_it_back(
 
 
 def test_a_grant_between_a_batchs_commit_and_its_end_is_not_lost(tally: Tally) -> None:
-    """Charges go by the group commit and grants by transactions of their own, on the same wallets at the same time."""
+    """Charges go by the group commit, grants by transactions of their own, on the same wallets at once."""
     customer_id = register(tally).customer_id
     context = tally.context
     part = Part("lookup", "data", "credits", UNIT)

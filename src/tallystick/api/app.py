@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import cache
 from importlib.metadata import version
 
 from fastapi import APIRouter, FastAPI
@@ -14,7 +15,7 @@ from tallystick.api import docs, openapi, problems
 from tallystick.api.auth import Gate
 from tallystick.api.metrics import Metrics
 from tallystick.api.middleware import Frame
-from tallystick.api.rendering import Json
+from tallystick.api.rendering import json_bytes
 from tallystick.api.routes import billing, charges, customers, economy, grants, holds, identity, operations
 from tallystick.bootstrap import Tally
 from tallystick.core.ids import to_text
@@ -66,7 +67,6 @@ def create_app(
         docs_url=None,
         redoc_url=None,
         lifespan=lifespan,
-        strict_content_type=False,
         generate_unique_id_function=lambda route: route.name,
     )
     app.state.tally, app.state.metrics, app.state.gate = tally, figures, gate
@@ -81,17 +81,22 @@ def create_app(
 
 def _add_pages(app: FastAPI) -> None:
     """The OpenAPI document and what people read of it; nothing comes from elsewhere."""
-    document = openapi.document_of(app)
+
+    @cache
+    def document() -> bytes:
+        return json_bytes(openapi.document_of(app))
+
+    @cache
+    def page() -> str:
+        return docs.page_of(openapi.document_of(app))
 
     @app.get("/openapi.json", include_in_schema=False)
     async def get_document() -> Response:
-        return Json(document)
-
-    page = docs.page_of(document)
+        return Response(document(), media_type="application/json")
 
     @app.get("/docs", include_in_schema=False)
     async def get_docs() -> Response:
-        return Response(page, media_type="text/html; charset=utf-8", headers=docs.HEADERS)
+        return Response(page(), media_type="text/html; charset=utf-8", headers=docs.HEADERS)
 
     @app.get("/", include_in_schema=False)
     async def get_root(request: Request) -> Response:

@@ -68,6 +68,7 @@ _FIELDS: Final[Mapping[type[errors.Refusal], str]] = {
 _RENAMED: Final = {"status": "hold_status"}  # "status" is the problem's own
 _HTTP_CODES: Final = {404: "NOT_FOUND", 405: "METHOD_NOT_ALLOWED", 413: "BODY_TOO_LARGE"}
 _NOT_IN_A_POLICY: Final = re.compile(r"[^a-z0-9_.:-]+")
+HOURLY: Final = "hourly"
 _PLACES: Final = {"body", "query", "path", "header"}
 
 
@@ -135,6 +136,8 @@ def seconds_until(moment_at: int, now: int) -> int:
 
 def policy_name(source: str) -> str:
     """The name of a limit in the RateLimit headers: a short plain text, whatever the limit is about."""
+    if source.startswith("meter:"):
+        return HOURLY
     return _NOT_IN_A_POLICY.sub("_", source.lower())[:64]
 
 

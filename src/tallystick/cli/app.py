@@ -91,7 +91,7 @@ def run(arguments: Sequence[str]) -> int:
     try:
         status = command.main(args=list(arguments), prog_name="tally", standalone_mode=False)
     except typer.TyperException as error:
-        Session().print_json({"error": {"code": "usage", "detail": str(error.message) or "wrong usage"}})
+        Session().print_json({"error": {"code": "usage", "detail": error.format_message()}})
         return EXIT_USAGE
     except typer.Abort:
         Session().print_json({"error": {"code": "aborted", "detail": "nothing was done"}})

@@ -14,7 +14,8 @@ from rich.console import Console
 from tallystick.cli.frame import Noun, Output, Session
 from tallystick.cli.local import DatabaseOption, read_config, without_password
 from tallystick.cli.problems import Problem
-from tallystick.cli.rendering import Column, console, table, text
+from tallystick.cli.rendering import console, text
+from tallystick.cli.tables import Column, table
 
 if TYPE_CHECKING:
     from tallystick.store.engine import Database
@@ -30,7 +31,7 @@ def register(root: Noun) -> None:
 def audit(session: Session, *, database_url: DatabaseOption = None) -> Output:
     """Check every rule of the ledger on a database that may be running; status 1 when one is broken."""
     from tallystick.core.times import format_rfc3339
-    from tallystick.store.audit import audit as derive
+    from tallystick.services.audit import audit as derive
 
     config = read_config(database_url=database_url)
     with closing(_open(config.database_url)) as database, _progress(session) as progress:

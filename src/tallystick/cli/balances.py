@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 import typer
-from rich.console import Console
+from rich.console import Console, RenderableType
 
 from tallystick.cli.frame import Noun, Output, Session
 from tallystick.cli.options import CursorOption, CustomerOption, KeyOption, LimitOption, UnitOption
-from tallystick.cli.rendering import Column, Row, answer_facts, facts, moment, table, text
+from tallystick.cli.rendering import answer_facts, facts, moment, text
+from tallystick.cli.tables import Column, Row, table
 
 ruv = Noun("ruv", "Your credits at a glance.")
 billing = Noun("billing", "Balances with the grants behind them, statements, usage and the plan.")
@@ -96,9 +97,7 @@ def billing_history(
     answer = session.remote.get("/billing/transactions", **query, limit=limit, cursor=cursor)
     columns = (
         Column("date", "date", "time"),
-        Column("id", "id"),
-        Column("type", "type"),
-        Column("category", "category"),
+        Column("type", _full_type, wraps=True),
         Column("amount", "amount", "amount"),
         Column("balance", "balance_after", "amount"),
         Column("description", "description", wraps=True),
@@ -162,16 +161,14 @@ def show_page(out: Console, answer: dict[str, Any], noun: str, columns: tuple[Co
         out.print(text(f"There is more: add --cursor {answer['next_cursor']}", "dim"))
 
 
-def grants_table(grants: list[Row], title: str | None = None) -> object:
+def grants_table(grants: list[Row], title: str | None = None) -> RenderableType:
     """Grants in the order in which they are drawn."""
     columns = (
         Column("grant", "id"),
-        Column("category", "category"),
-        Column("origin", "origin"),
+        Column("category", lambda row: f"{row['category']}, {row['origin']}", wraps=True),
         Column("remaining", "remaining", "amount"),
         Column("held", "held", "amount"),
-        Column("priority", "priority", "amount"),
-        Column("effective", "effective_at", "time"),
+        Column("rank", "priority", "amount"),
         Column("expires", "expires_at", "time"),
     )
     return table(grants, columns, title=title, empty="no grant has anything left")
@@ -205,6 +202,10 @@ def _warn_if_low(balance: dict[str, Any], out: Console) -> None:
     threshold = balance.get("threshold")
     if threshold is not None and balance["available"] < threshold:
         out.print(text(f"Low balance: less than {threshold} {balance['unit']} are available.", "yellow"))
+
+
+def _full_type(row: Row) -> object:
+    return " ".join(filter(None, (row.get("type"), row.get("category"))))
 
 
 def _short_type(row: Row) -> object:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 import typer
-from rich.console import Console
+from rich.console import Console, RenderableType
 
 from tallystick.cli.frame import Noun, Output, Session
 from tallystick.cli.rendering import facts
@@ -33,16 +33,32 @@ def bench(
     wallets: Annotated[
         int, typer.Option("--wallets", min=1, max=1_000_000, help="From how many wallets.")
     ] = 1000,
+    http: Annotated[
+        bool, typer.Option("--http", help="Then measure the same through the REST door.")
+    ] = False,
 ) -> Output:
     """Measure durable charges through the services: a charge counts when it is on the disk."""
     from tallystick import bench_charges
 
     with session.busy(f"{clients} clients charge for {seconds} s…"):
         figures = bench_charges.run(
-            engine=engine, url=database_url, clients=clients, seconds=float(seconds), wallets=wallets
+            engine=engine,
+            url=database_url,
+            clients=clients,
+            seconds=float(seconds),
+            wallets=wallets,
+            http=http,
         )
 
     def show(out: Console) -> None:
-        out.print(facts((name.replace("_", " "), str(value)) for name, value in figures.items()))
+        through_http = figures.get("http")
+        out.print(_figures(figures, "Through the services" if through_http else None))
+        if isinstance(through_http, dict):
+            out.print(_figures(through_http, "Through the REST door"))
 
     return Output(figures, show)
+
+
+def _figures(found: dict[str, object], title: str | None) -> RenderableType:
+    shown = ((name.replace("_", " "), value) for name, value in found.items() if not isinstance(value, dict))
+    return facts(((name, str(value)) for name, value in shown), title=title)

@@ -9,7 +9,8 @@ import typer
 
 from tallystick.cli.frame import Noun, Output, Session
 from tallystick.cli.options import CustomerOption, UnitOption, number, segment
-from tallystick.cli.rendering import Column, answer_facts, table, text
+from tallystick.cli.rendering import answer_facts, text
+from tallystick.cli.tables import Column, table
 
 noun = Noun("budgets", "Spending limits of a customer, an agent or a key, per day or month.")
 

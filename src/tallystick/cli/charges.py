@@ -24,7 +24,8 @@ from tallystick.cli.options import (
     number,
     segment,
 )
-from tallystick.cli.rendering import Column, amount, answer_facts, facts, moment, table, text
+from tallystick.cli.rendering import amount, answer_facts, facts, moment, text
+from tallystick.cli.tables import Column, table
 
 MeterArgument = Annotated[str, typer.Argument(help="What was used; `tally prices` lists the meters.")]
 

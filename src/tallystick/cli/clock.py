@@ -8,7 +8,8 @@ import typer
 from rich.console import Console
 
 from tallystick.cli.frame import Noun, Output, Session
-from tallystick.cli.rendering import Column, moment, table, text
+from tallystick.cli.rendering import moment, text
+from tallystick.cli.tables import Column, table
 
 noun = Noun("clock", "The test clock: time passes at once, and all that became due is done.")
 
@@ -41,7 +42,8 @@ def _move(session: Session, body: dict[str, str]) -> Output:
 
     def show(out: Console) -> None:
         out.print(text(f"It is {moment(answer['now'])}.", "green"))
+        done = [each for each in answer["ran"] if each["count"]]
         columns = (Column("done", "job"), Column("count", "count", "amount"))
-        out.print(table(answer["ran"], columns, empty="nothing became due"))
+        out.print(table(done, columns, empty="nothing became due"))
 
     return Output(answer, show)

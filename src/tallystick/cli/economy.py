@@ -10,7 +10,8 @@ import typer
 from rich.console import Console
 
 from tallystick.cli.frame import Noun, Output, Session
-from tallystick.cli.rendering import Column, facts, table, text
+from tallystick.cli.rendering import facts, text
+from tallystick.cli.tables import Column, table
 
 if TYPE_CHECKING:
     from tallystick.core.catalog import Economy

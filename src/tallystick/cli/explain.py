@@ -10,7 +10,8 @@ from rich.console import Console
 from tallystick.cli.frame import Noun, Output, Session
 from tallystick.cli.options import segment
 from tallystick.cli.rate_card import price_text
-from tallystick.cli.rendering import Column, amount, facts, moment, table, text
+from tallystick.cli.rendering import amount, facts, moment, text
+from tallystick.cli.tables import Column, table
 
 _CHARGES = ("chg_", "txn_")
 
@@ -46,8 +47,10 @@ def explain(
 
 def _show_charge(out: Console, charge: dict[str, Any]) -> None:
     found = charge["explain"]
-    names = ("id", "customer", "hold", "meter", "category", "quantity", "agent", "description")
+    names = ("id", "customer", "hold", "meter", "category", "agent", "description")
     pairs: list[tuple[str, object]] = [(name, charge.get(name)) for name in names]
+    if charge["quantity"] is not None:
+        pairs.append(("quantity", amount(charge["quantity"])))
     pairs += [(f"amount in {unit}", each) for unit, each in charge["amounts"].items()]
     pairs += [("refunded", charge["refunded"] or None), ("made", moment(charge["created_at"]))]
     pairs += [

@@ -9,7 +9,7 @@ import inspect
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -47,6 +47,7 @@ class Session:
     as_json: bool = False
     asked_url: str | None = None
     make_remote: Callable[[str, str | None], Remote] | None = field(default=None, repr=False)
+    ending: ExitStack = field(default_factory=ExitStack, repr=False)
 
     @cached_property
     def settings(self) -> dict[str, str]:
@@ -79,7 +80,9 @@ class Session:
         """The server, asked with this token."""
         from tallystick.cli.remote import Remote
 
-        return (self.make_remote or Remote)(self.url, token)
+        remote = (self.make_remote or Remote)(self.url, token)
+        self.ending.callback(remote.close)
+        return remote
 
     @contextmanager
     def busy(self, words: str) -> Iterator[None]:
@@ -98,7 +101,8 @@ class Session:
         from tallystick.cli.problems import Problem, from_refusal
 
         try:
-            output = work()
+            with self.ending:
+                output = work()
         except (Problem, Refusal) as refused:
             problem = from_refusal(refused) if isinstance(refused, Refusal) else refused
             if self.as_json:

@@ -20,7 +20,8 @@ from tallystick.cli.options import (
     number,
     segment,
 )
-from tallystick.cli.rendering import Column, amount, answer_facts, text
+from tallystick.cli.rendering import amount, answer_facts, text
+from tallystick.cli.tables import Column
 
 noun = Noun("grants", "Credits with terms of their own: give, list, void and claw back.")
 
@@ -88,12 +89,11 @@ def list_(
     answer = session.remote.get("/grants", customer=customer, unit=unit, limit=limit, cursor=cursor)
     columns = (
         Column("grant", "id"),
-        Column("category", "category"),
-        Column("origin", "origin"),
+        Column("status", "status"),
+        Column("category", "category", wraps=True),
         Column("amount", "amount", "amount"),
         Column("remaining", "remaining", "amount"),
         Column("unit", "unit"),
-        Column("effective", "effective_at", "time"),
         Column("expires", "expires_at", "time"),
         Column("reason", "reason", wraps=True),
     )

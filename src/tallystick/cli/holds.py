@@ -26,7 +26,8 @@ from tallystick.cli.options import (
     number,
     segment,
 )
-from tallystick.cli.rendering import Column, amount, answer_facts, facts, moment, text
+from tallystick.cli.rendering import amount, answer_facts, facts, moment, text
+from tallystick.cli.tables import Column
 
 noun = Noun("holds", "Reserve credits now, take what was used later, and give the rest back.")
 
@@ -99,10 +100,9 @@ def list_(
     columns = (
         Column("hold", "id"),
         Column("status", "status"),
-        Column("meter", "meter"),
+        Column("meter", "meter", wraps=True),
         Column("amount", "amount", "amount"),
         Column("unit", "unit"),
-        Column("made", "created_at", "time"),
         Column("until", "expires_at", "time"),
     )
     return Output(answer, lambda out: show_page(out, answer, "holds", columns))

@@ -11,7 +11,8 @@ from rich.console import Console
 from tallystick.cli.balances import show_page
 from tallystick.cli.frame import Noun, Output, Session
 from tallystick.cli.options import CursorOption, CustomerOption, LimitOption, UnitOption, number, segment
-from tallystick.cli.rendering import Column, answer_facts, text
+from tallystick.cli.rendering import answer_facts, text
+from tallystick.cli.tables import Column
 
 noun = Noun("keys", "API keys: create, list and revoke.")
 

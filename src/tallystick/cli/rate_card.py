@@ -7,7 +7,8 @@ from typing import Any
 
 from rich.console import Console
 
-from tallystick.cli.rendering import Column, Row, amount, facts, table, text
+from tallystick.cli.rendering import amount, facts, text
+from tallystick.cli.tables import Column, Row, table
 
 
 def price_text(price: Row, *, one_tier: bool = False) -> str:
@@ -32,11 +33,12 @@ def _flat_first(price: Row) -> str:
 
 def show_meters(out: Console, meters: list[Row]) -> None:
     """What things cost, one meter a line, in the file's order."""
+    limited = any(meter["hourly_limit"] is not None for meter in meters)
     columns = (
         Column("meter", "meter"),
         Column("category", "category"),
         Column("price", lambda row: " + ".join(price_text(each) for each in row["prices"]), wraps=True),
-        Column("an hour", lambda row: row["hourly_limit"] and f"at most {row['hourly_limit']}"),
+        *([Column("calls an hour", "hourly_limit", "amount")] if limited else []),
         Column("what", "description", wraps=True),
     )
     out.print(table(meters, columns, title="Prices", empty="nothing has a price"))
@@ -126,7 +128,8 @@ def _show_sales(out: Console, economy: Mapping[str, Any]) -> None:
 def _show_rules(out: Console, economy: Mapping[str, Any]) -> None:
     fee = economy["task_fee"]
     fixed = f" and {amount(fee['fixed'])}" if fee["fixed"] else ""
-    pairs = [("fee on tasks", f"{_percent(fee['basis_points'])}{fixed}, rounded {fee['rounding']}")]
+    share_of_tasks = f"{_percent(fee['basis_points'])}{fixed}, rounded {fee['rounding']}"
+    pairs = [("fee on tasks", share_of_tasks if fee["basis_points"] or fee["fixed"] else "none")]
     if share := economy["revenue_share"]:
         pairs.append(
             ("authors get", f"{_percent(share['author_basis_points'])}, rounded {share['rounding']}")

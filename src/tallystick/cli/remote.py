@@ -42,8 +42,11 @@ class Remote:
         self.token = token
         self._sleep = sleep
         try:
+            parts = urlsplit(url)
+            if parts.scheme not in {"http", "https"} or not parts.hostname:
+                raise _unusable(url, "expected an address that begins with http:// or https://")
             headers = {"Authorization": f"Bearer {token}"} if token else {}
-            own = urlsplit(url).hostname in _OWN_MACHINE  # No proxy is the way to one's own machine.
+            own = parts.hostname in _OWN_MACHINE  # No proxy is the way to one's own machine.
             self._client = httpx.Client(
                 base_url=f"{url}/api/v1",
                 headers=headers,
@@ -52,11 +55,11 @@ class Remote:
                 trust_env=not own,
             )
         except (httpx.InvalidURL, ValueError) as error:
-            raise Problem(
-                "configuration_error",
-                f"cannot talk to {url}: {error}",
-                advice="Set TALLY_URL to an address such as http://127.0.0.1:8080; check TALLY_API_KEY.",
-            ) from error
+            raise _unusable(url, str(error)) from error
+
+    def close(self) -> None:
+        """Hang up."""
+        self._client.close()
 
     def get(self, path: str, **query: object) -> Any:  # noqa: ANN401 - JSON
         """Read something; what is None is left out of the query."""
@@ -162,6 +165,14 @@ class Remote:
             advice=advice,
             idempotency_key=key,
         )
+
+
+def _unusable(url: str, why: str) -> Problem:
+    return Problem(
+        "configuration_error",
+        f"cannot talk to {url}: {why}",
+        advice="Set TALLY_URL to an address such as http://127.0.0.1:8080; check TALLY_API_KEY.",
+    )
 
 
 def _wait(response: httpx.Response, pause: float, *, repeatable: bool) -> float | None:

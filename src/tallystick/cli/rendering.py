@@ -4,36 +4,18 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
-from typing import Any, Final, Literal
+from typing import Any, Final
 
-from rich.console import Console
+from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from tallystick.cli.problems import Problem
 
-Row = Mapping[str, Any]
-Kind = Literal["text", "amount", "time"]
-
 WIDTH_OF_A_FILE: Final = 160
 NOTHING: Final = "–"
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """One column of a table: its title, where its value is in a row, and what kind of value that is."""
-
-    title: str
-    value: str | Callable[[Row], object]
-    kind: Kind = "text"
-    wraps: bool = False
-
-    def of(self, row: Row) -> object:
-        """This column's value in a row."""
-        return row.get(self.value) if isinstance(self.value, str) else self.value(row)
 
 
 def json_text(data: object) -> str:
@@ -58,9 +40,8 @@ def text(value: object, style: str = "") -> Text:
         return Text("yes" if value else "no", style=style)
     if isinstance(value, Decimal):
         return Text(amount(value), style=style)
-    return Text(
-        "".join(each if each.isprintable() or each == "\n" else "\ufffd" for each in str(value)), style=style
-    )
+    shown = (each if each.isprintable() or each == "\n" else "\ufffd" for each in str(value))
+    return Text("".join(shown), style=style)
 
 
 def amount(value: object, places: int = 0) -> str:
@@ -68,14 +49,14 @@ def amount(value: object, places: int = 0) -> str:
     if isinstance(value, bool) or not isinstance(value, int | Decimal):
         return NOTHING if value is None else str(value)
     number = Decimal(value)
-    digits = max(places, _places(number))
+    digits = max(places, places_of(number))
     # Scaled by hand: the context of `quantize` and `normalize` rounds what has more than 28 digits.
-    whole, _, fraction = f"{abs(number):f}".partition(".")
+    whole, _, fraction = f"{number.copy_abs():f}".partition(".")
     grouped = f"{int(whole):,}" + (f".{fraction[:digits].ljust(digits, '0')}" if digits else "")
     return f"-{grouped}" if number < 0 else grouped
 
 
-def _places(value: object) -> int:
+def places_of(value: object) -> int:
     """How many decimals a number needs."""
     if not isinstance(value, Decimal) or not value.is_finite():
         return 0
@@ -90,76 +71,44 @@ def moment(value: object) -> str:
     return shown
 
 
-def table(
-    rows: Sequence[Row],
-    columns: Sequence[Column],
-    *,
-    title: str | None = None,
-    empty: str = "nothing to show",
-) -> Table | Text:
-    """Rows as a table; no rows are said in words."""
-    if not rows:
-        return Text(empty, style="dim")
-    drawn = Table(title=title, title_justify="left", title_style="bold", header_style="bold", box=_box())
-    for column in columns:
-        drawn.add_column(
-            column.title,
-            justify="right" if column.kind == "amount" else "left",
-            no_wrap=not column.wraps,
-            overflow="fold",
-        )
-    for cells in zip(*(_cells(rows, column) for column in columns), strict=True):
-        drawn.add_row(*cells)
-    return drawn
+def titled(title: str | None, drawn: RenderableType) -> RenderableType:
+    """A title on a line of its own, which is not broken at the width of what is below it."""
+    return drawn if title is None else Group(text(title, "bold"), drawn)
 
 
-def _cells(rows: Sequence[Row], column: Column) -> list[Text]:
-    values = [column.of(row) for row in rows]
-    if column.kind == "amount":
-        places = max(_places(value) for value in values)
-        return [text(amount(value, places), "red" if _is_negative(value) else "") for value in values]
-    if column.kind == "time":
-        return [text(None if value is None else moment(value)) for value in values]
-    return [text(value) for value in values]
-
-
-def _is_negative(value: object) -> bool:
-    return isinstance(value, int | Decimal) and value < 0
-
-
-def facts(pairs: Iterable[tuple[str, object]], *, title: str | None = None) -> Table:
+def facts(pairs: Iterable[tuple[str, object]], *, title: str | None = None) -> RenderableType:
     """Names and values, one pair a line, numbers aligned at their points; what is unknown is left out."""
     known = [(name, value) for name, value in pairs if value is not None]
-    numbers = [value for _, value in known if _is_number(value)]
-    places = max(map(_places, numbers), default=0)
+    numbers = [value for _, value in known if is_number(value)]
+    places = max(map(places_of, numbers), default=0)
     shown = [amount(value, places) for value in numbers]
     width = max(map(len, shown), default=0)
-    drawn = Table(
-        title=title, title_justify="left", title_style="bold", box=None, show_header=False, pad_edge=False
-    )
+    drawn = Table(box=None, show_header=False, pad_edge=False)
     drawn.add_column(style="dim", no_wrap=True)
     drawn.add_column(overflow="fold")
     for name, value in known:
-        drawn.add_row(name, text(amount(value, places).rjust(width) if _is_number(value) else value))
-    return drawn
+        drawn.add_row(name, text(amount(value, places).rjust(width) if is_number(value) else value))
+    return titled(title, drawn)
 
 
-def answer_facts(answer: Row) -> Table:
+def answer_facts(answer: dict[str, Any]) -> RenderableType:
     """What an answer says in plain values, each under its own name."""
-    shown = ((name, moment(value) if isinstance(value, str) else value) for name, value in answer.items())
+    given = answer.get("metadata")
+    noted = {f"metadata {name}": value for name, value in given.items()} if isinstance(given, Mapping) else {}
+    plain = {
+        name: value for name, value in (answer | noted).items() if isinstance(value, str | int | Decimal)
+    }
+    if "priority" in plain:
+        plain["priority"] = str(plain["priority"])  # A rank: no decimals, whatever amounts beside it have.
     return facts(
-        (name.replace("_", " "), value) for name, value in shown if isinstance(value, str | int | Decimal)
+        (name.replace("_", " "), moment(value) if isinstance(value, str) else value)
+        for name, value in plain.items()
     )
 
 
-def _is_number(value: object) -> bool:
+def is_number(value: object) -> bool:
+    """Whether a value is an amount or a count."""
     return isinstance(value, int | Decimal) and not isinstance(value, bool)
-
-
-def _box() -> Any:  # noqa: ANN401 - rich's Box
-    from rich import box
-
-    return box.SIMPLE_HEAD
 
 
 def show_problem(problem: Problem) -> None:
@@ -179,7 +128,7 @@ def show_problem(problem: Problem) -> None:
     told = {name: value for name, value in problem.fields.items() if isinstance(value, str | int | Decimal)}
     if told:
         shown = (
-            f"{name} {amount(value) if _is_number(value) else text(value)}" for name, value in told.items()
+            f"{name} {amount(value) if is_number(value) else text(value)}" for name, value in told.items()
         )
         out.print(text(" · ".join(shown), "dim"))
     if problem.advice:

@@ -11,7 +11,8 @@ from rich.console import Console
 
 from tallystick.cli.frame import Noun, Output, Session
 from tallystick.cli.local import DatabaseOption, EconomyOption, read_config, without_password
-from tallystick.cli.rendering import Column, table, text
+from tallystick.cli.rendering import text
+from tallystick.cli.tables import Column, table
 
 
 def register(root: Noun) -> None:

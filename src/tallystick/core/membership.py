@@ -4,8 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
-from tallystick.core.book import NEVER, Book, Membership, Wallet
-from tallystick.core.catalog import Economy, Plan
+from tallystick.core.book import NEVER, Book, Membership, Transaction, Wallet
+from tallystick.core.catalog import Economy, Plan, SignUpGrant
 from tallystick.core.due import grant_allowance, roll_forward
 from tallystick.core.operations import Operation
 from tallystick.core.plans import allowance_top_up, period_containing
@@ -64,19 +64,28 @@ class OpenCustomer(Operation):
             open_wallet(book, self.customer_id, unit)
         transaction = self.begin(book)
         for grant in self.catalog.sign_up:
-            expires_at = None if grant.expires_after is None else add(book.now, grant.expires_after)
-            book.grant(
-                transaction,
-                book.wallet(self.customer_id, grant.unit),
-                grant.amount_micros,
-                category=grant.category,
-                origin="free",
-                priority=self.catalog.priority(grant.category),
-                effective_at=book.now,
-                expires_at=expires_at,
-                reason=grant.description,
-            )
-        return join_plan(book, self.customer_id, self.catalog.plan(self.catalog.default_plan), self.catalog.priority)
+            self._give(book, grant)
+        plan = self.catalog.plan(self.catalog.default_plan)
+        return join_plan(book, transaction, plan, self.catalog.priority)
+
+    def _give(self, book: Book, grant: SignUpGrant) -> None:
+        """A transaction of its own, so that the statement says what each was for."""
+        transaction = book.begin("sign_up_grant", self.customer_id)
+        transaction.caller, transaction.economy = self.caller, self.economy
+        transaction.unit, transaction.amount = grant.unit, grant.amount_micros
+        transaction.description = grant.description
+        terms = book.grant(
+            transaction,
+            book.wallet(self.customer_id, grant.unit),
+            grant.amount_micros,
+            category=grant.category,
+            origin="free",
+            priority=self.catalog.priority(grant.category),
+            effective_at=book.now,
+            expires_at=None if grant.expires_after is None else add(book.now, grant.expires_after),
+            reason=grant.description,
+        )
+        transaction.subject_id = terms.lot.id
 
 
 @dataclass(slots=True, kw_only=True)
@@ -102,7 +111,7 @@ class ChangePlan(Operation):
             membership.period_start, membership.period_end = period_containing(self.plan.renews, at, at)
         if old_name != self.plan.name:
             membership.plan, membership.since = self.plan.name, book.now
-        granted = enter_plan(book, membership, self.plan, self.catalog.priority, at_once=self.plan.starts == "now")
+        granted = enter_plan(book, transaction, membership, self.plan, self.catalog.priority, at_once=self.plan.starts == "now")
         return PlanResult(
             transaction.id,
             self.customer_id,
@@ -115,8 +124,9 @@ class ChangePlan(Operation):
         )
 
 
-def join_plan(book: Book, customer_id: int, plan: Plan, priority: Callable[[str], int]) -> PlanResult:
+def join_plan(book: Book, transaction: Transaction, plan: Plan, priority: Callable[[str], int]) -> PlanResult:
     """A customer's first plan."""
+    customer_id = transaction.customer_id
     start, end = period_containing(plan.renews, book.now, book.now)
     membership = Membership(
         customer_id=customer_id,
@@ -128,11 +138,10 @@ def join_plan(book: Book, customer_id: int, plan: Plan, priority: Callable[[str]
         granted={},
     )
     book.memberships[customer_id] = membership
-    transaction_id = book.transactions[-1].id
     covers = covers_of(book, customer_id)
-    granted = enter_plan(book, membership, plan, priority, at_once=plan.starts == "now")
+    granted = enter_plan(book, transaction, membership, plan, priority, at_once=plan.starts == "now")
     changes = cover_changes(covers, covers_of(book, customer_id))
-    return PlanResult(transaction_id, customer_id, plan.name, None, end, granted, book.now, changes)
+    return PlanResult(transaction.id, customer_id, plan.name, None, end, granted, book.now, changes)
 
 
 def covers_of(book: Book, customer_id: int) -> dict[str, int | None]:
@@ -146,7 +155,13 @@ def cover_changes(before: dict[str, int | None], after: dict[str, int | None]) -
 
 
 def enter_plan(
-    book: Book, membership: Membership, plan: Plan, priority: Callable[[str], int], *, at_once: bool
+    book: Book,
+    transaction: Transaction,
+    membership: Membership,
+    plan: Plan,
+    priority: Callable[[str], int],
+    *,
+    at_once: bool,
 ) -> tuple[tuple[str, int], ...]:
     """Apply a plan's allowances to the current period; gives what was granted."""
     granted: list[tuple[str, int]] = []
@@ -156,7 +171,7 @@ def enter_plan(
         allowance = plan.allowance(unit)
         unlimited = allowance is not None and allowance.amount_micros is None
         if unlimited and wallet.cover_id is None:
-            open_cover(book, wallet)
+            open_cover(book, transaction, wallet)
         elif not unlimited:
             wallet.cover_id = None
         book.touched[wallet.id] = wallet
@@ -171,9 +186,8 @@ def enter_plan(
     return tuple(granted)
 
 
-def open_cover(book: Book, wallet: Wallet) -> None:
+def open_cover(book: Book, transaction: Transaction, wallet: Wallet) -> None:
     """The standing lot of an unlimited plan: every charge is granted into it and drawn from it."""
-    transaction = book.transactions[-1]
     lot = book.new_lot(
         wallet,
         kind=COVER,

@@ -32,6 +32,7 @@ _REFERENCES: Final = {
     "hold_expiry": ("hold", False),
     "refund": ("chg", False),
     "grant": ("grant", False),
+    "sign_up_grant": ("grant", False),
     "grant_start": ("grant", False),
     "monthly_grant": ("grant", False),
     "expiry": ("grant", False),
@@ -44,8 +45,8 @@ _REFERENCES: Final = {
 class Balance:
     """A wallet now, in micro-units: ``balance = available + held - debt``, the last entry's balance after it.
 
-    ``balance = granted + purchased + earned - spent - expired - removed`` over its life. ``grants`` are the open
-    ones in burn order; what is left of them is the balance and the debt together.
+    ``balance = granted + purchased + earned - spent - expired - removed`` over its life. ``grants`` are the
+    open ones in burn order; what is left of them is the balance and the debt together.
     """
 
     customer_id: int

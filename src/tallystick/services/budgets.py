@@ -132,7 +132,7 @@ class Budgets:
 
         def work(connection: Connection) -> None:
             row = None if number is None else store.by_id(connection, number)
-            if row is None or not (caller.is_admin or _is_managed_by(caller, row)):
+            if row is None or not may_manage(caller, row.customer_id):
                 raise errors.NotFound("budget", budget_id)
             self._lock(connection, row)
             store.remove(connection, row)
@@ -152,7 +152,7 @@ class Budgets:
         amount, unit, per = terms
         if level == "key":
             key = self._key(caller, subject or "")
-            if not may_manage(caller, key):
+            if not may_manage(caller, key.customer_id):
                 raise errors.NotAllowed("an admin sets the budgets of a service")
             return BudgetRow(0, key.customer_id, level, key.id, None, unit, amount, per, 0)
         if level not in {"customer", "agent"}:
@@ -169,7 +169,7 @@ class Budgets:
         number = from_text("key", text)
         with self._context.database.read() as connection:
             row = None if number is None else keys.by_id(connection, number)
-        if row is None or not (may_manage(caller, row) or row.id == caller.key_id):
+        if row is None or not (may_manage(caller, row.customer_id) or row.id == caller.key_id):
             raise errors.NotFound("key", text)
         return row
 
@@ -180,13 +180,6 @@ class Budgets:
         else:
             assert row.customer_id is not None
             self._context.ledger.mark_budgets(connection, row.customer_id)
-
-
-def _is_managed_by(caller: Caller, row: BudgetRow) -> bool:
-    """Services manage the budgets of customers, users their own customer's; those of services are an admin's."""
-    if row.customer_id is None:
-        return False
-    return caller.is_service or row.customer_id == caller.customer_id
 
 
 def _of(row: BudgetRow, spent: int, now: int) -> Budget:

@@ -187,18 +187,18 @@ class Keys:
 
         def work(connection: Connection) -> None:
             row = None if number is None else store.by_id(connection, number)
-            if row is None or not may_manage(caller, row):
+            if row is None or not may_manage(caller, row.customer_id):
                 raise errors.NotFound("key", key_id)
             store.revoke(connection, row.id, revoked_at=self._context.now())
 
         self._context.database.transact(work)
 
 
-def may_manage(caller: Caller, row: KeyRow) -> bool:
-    """Admins manage every key, services those of customers, users their own customer's."""
-    if row.customer_id is None:
+def may_manage(caller: Caller, owner: int | None) -> bool:
+    """Users manage what is their own customer's, services any customer's, admins also what is nobody's."""
+    if owner is None:
         return caller.is_admin
-    return caller.is_service or row.customer_id == caller.customer_id
+    return caller.is_service or owner == caller.customer_id
 
 
 def budget_terms(

@@ -12,7 +12,7 @@ from tallystick.core.words import DEBT
 from tallystick.store.schema import accounts, wallets
 
 # As the partial index has it: for `is_open = 1`, which SQLite would be asked otherwise, it is not used.
-IS_OPEN: Final = sa.literal_column("accounts.is_open", sa.Boolean())
+IS_OPEN: Final = sa.text("accounts.is_open")
 
 # In the order of the constructors of Wallet and Lot.
 _WALLET: Final = (

@@ -87,7 +87,9 @@ def get_usage(
 
 
 @routes.post("/billing/tier", response_model=grants.TierAnswer)
-def change_tier(request: Request, caller: CallerOf, body: TierBody, *, key: IdempotencyKey = None) -> Response:
+def change_tier(
+    request: Request, caller: CallerOf, body: TierBody, *, key: IdempotencyKey = None
+) -> Response:
     """Put a customer on a plan now. For services and admins; without a key, a repeat changes nothing either."""
     tally = services(request)
     answer = tally.plans.change(caller, customer=body.customer, plan=body.tier, idempotency_key=key)

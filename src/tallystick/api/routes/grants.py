@@ -29,7 +29,9 @@ routes = router("grants")
 
 
 @routes.post("/grants", status_code=201, response_model=grants.GrantAnswer)
-def create_grant(request: Request, caller: CallerOf, body: GrantBody, *, key: IdempotencyKey = None) -> Response:
+def create_grant(
+    request: Request, caller: CallerOf, body: GrantBody, *, key: IdempotencyKey = None
+) -> Response:
     """Give a customer credits with terms of their own, now or from ``effective_at`` on."""
     answer = services(request).grants.create(
         caller,

@@ -8,7 +8,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from tallystick.api.problems import rate_limit_headers, seconds_until
+from tallystick.api.problems import HOURLY, rate_limit_headers, seconds_until
 from tallystick.api.reading import Route
 from tallystick.api.rendering import Json
 from tallystick.bootstrap import Tally
@@ -16,12 +16,10 @@ from tallystick.core.operations import Limit
 from tallystick.core.times import HOUR, SECOND, parse_rfc3339
 from tallystick.services.context import Answer
 
-HOURLY = "meter"
-
 
 def router(tag: str) -> APIRouter:
     """A router whose routes ask who is there and read bodies exactly."""
-    return APIRouter(prefix="/api/v1", tags=[tag], route_class=Route)
+    return APIRouter(prefix="/api/v1", tags=[tag], route_class=Route, strict_content_type=False)
 
 
 def services(request: Request) -> Tally:

@@ -41,7 +41,9 @@ def _silent(_stage: str, _done: int, _total: int) -> None:
     """Progress that nobody watches."""
 
 
-def audit(database: Database, *, now: int | None = None, progress: Progress = _silent) -> AuditReport:
+def audit(
+    database: Database, *, now: int | None = None, progress: Progress = _silent, rows_at_once: int = 1000
+) -> AuditReport:
     """Check everything, on a live database, without stopping it.
 
     ``now`` judges what is due (microseconds; by default the newest transaction's moment); ``progress`` is
@@ -49,7 +51,7 @@ def audit(database: Database, *, now: int | None = None, progress: Progress = _s
     """
     findings = Findings()
     with database.read() as connection, closing(Notes()) as notes:
-        reader = Reader(connection, database.driver, progress)
+        reader = Reader(connection, database.driver, progress, rows_at_once)
         if now is None:
             now = reader.rows("SELECT MAX(at) FROM transactions")[0][0] or 0
         versions, plans = _check_economies(reader, findings)
@@ -68,7 +70,7 @@ def audit(database: Database, *, now: int | None = None, progress: Progress = _s
 
 
 def _check_economies(reader: Reader, findings: Findings) -> tuple[frozenset[str], dict[str, list[Plan]]]:
-    """Every version is as it was loaded, under the digest of its content. Gives the versions and all plans."""
+    """Every version is as it was loaded, under the digest of its content. Gives them, and all plans."""
     versions: set[str] = set()
     plans: dict[str, list[Plan]] = {}
     for version, name, text, loaded_at, seal in reader.rows(
@@ -96,7 +98,7 @@ def _check_journal(reader: Reader, findings: Findings, notes: Notes, versions: f
     """Replay the journal from its first transaction to its last."""
     findings.same(5, ("transactions", "all", "idempotency"), [], reader.rows(_REPEATED))
     seen: Counter[str] = Counter()
-    for page in reader.pages("transactions", journal.COLUMNS, size=1000):
+    for page in reader.pages("transactions", journal.COLUMNS):
         found = journal.read_page(reader, page, findings, seen)
         around = journal.look_around(reader, found, versions)
         for posting in found:

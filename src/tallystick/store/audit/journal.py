@@ -194,7 +194,7 @@ class Surroundings:
 
 
 def read_page(reader: Reader, page: Page, findings: Findings, seen: Counter[str]) -> list[Posting]:
-    """The postings of a page; lines that belong to none of its transactions are violations. ``seen`` counts lines."""
+    """The postings of a page; lines that belong to none of them are violations. ``seen`` counts lines."""
     bounds = (page.low, page.high)
     transfers, entries, grants, holds = reader.fetch(
         (_TRANSFERS, bounds), (_ENTRIES, bounds), (_GRANTS, bounds), (_HOLDS, bounds)

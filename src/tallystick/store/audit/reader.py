@@ -26,10 +26,11 @@ class Page(NamedTuple):
 class Reader:
     """One moment's state of the database. ``progress`` is told a table, the rows done, and all."""
 
-    def __init__(self, connection: Connection, driver: Driver, progress: Progress) -> None:
+    def __init__(self, connection: Connection, driver: Driver, progress: Progress, rows_at_once: int) -> None:
         self._raw = raw_connection(connection)
         self._driver = driver
         self._progress = progress
+        self.rows_at_once = rows_at_once
 
     def fetch(self, *statements: tuple[str, Row]) -> list[list[Row]]:
         """The rows of every statement."""
@@ -48,11 +49,11 @@ class Reader:
         number: int = self.rows(f"SELECT COUNT(*) FROM {table}")[0][0]  # noqa: S608 - own names
         return number
 
-    def pages(self, table: str, columns: str, *, key: str = "id", size: int = 2000) -> Iterator[Page]:
+    def pages(self, table: str, columns: str, *, key: str = "id") -> Iterator[Page]:
         """All rows of a table in the order of ``key``, which is the first of the columns."""
         statement = f"SELECT {columns} FROM {table} WHERE {key} > ? ORDER BY {key} LIMIT ?"  # noqa: S608 - own names
         total = self.count(table)
-        low, done = LOWEST, 0
+        low, done, size = LOWEST, 0, self.rows_at_once
         self._progress(table, 0, total)
         while True:
             rows = self.rows(statement, low, size)
@@ -64,12 +65,11 @@ class Reader:
                 return
             low = high
 
-    def keyed(
-        self, table: str, columns: str, keys: str, *, above: Row, size: int = 5000
-    ) -> Iterator[list[Row]]:
+    def keyed(self, table: str, columns: str, keys: str, *, above: Row) -> Iterator[list[Row]]:
         """All rows of a table whose key has several columns, which come first, above a position."""
         marks = ", ".join("?" * len(above))
         statement = f"SELECT {columns} FROM {table} WHERE ({keys}) > ({marks}) ORDER BY {keys} LIMIT ?"  # noqa: S608
+        size = self.rows_at_once
         while True:
             rows = self.rows(statement, *above, size)
             if rows:

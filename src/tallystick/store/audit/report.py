@@ -79,7 +79,7 @@ class Findings:
 
     @contextmanager
     def readable(self, table: str, key: object = "all") -> Iterator[None]:
-        """Rows may be so broken that nothing can be made of them: that is a violation, not the end of the audit."""
+        """Rows may be so broken that they say nothing: that is a violation, not the end of the audit."""
         try:
             yield
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:

@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 from tallystick.core.words import TOTALS, total_of
 from tallystick.store.audit.notes import Notes
-from tallystick.store.audit.reader import LOWEST, Page, Reader
+from tallystick.store.audit.reader import HIGHEST, Page, Reader
 from tallystick.store.audit.report import Findings, Place
 from tallystick.store.seals import seal_of
 
@@ -19,7 +19,6 @@ _LINES: Final = (
     "SELECT wallet_id, sequence, at, type, amount, balance_after FROM entries "
     "WHERE (wallet_id, sequence) > (?, ?) AND wallet_id <= ? ORDER BY wallet_id, sequence LIMIT ?"
 )
-_LINES_AT_ONCE: Final = 5000
 _LIMITED: Final = "SELECT DISTINCT customer_id FROM budgets WHERE {ids:customer_id} AND level <> 'key'"
 _MEMBERSHIP: Final = "customer_id, plan, since, anchor_at, period_start, period_end, granted"
 
@@ -99,7 +98,7 @@ def _check_granted(
 
 def check_wallets(reader: Reader, findings: Findings, notes: Notes, *, now: int) -> None:
     """All wallets in the order of their ids, each with its whole statement."""
-    for page in reader.pages("wallets", _COLUMNS, size=1000):
+    for page in reader.pages("wallets", _COLUMNS):
         wallets = [WalletRow(*row) for row in page.rows]
         statements = _read_statements(reader, page, findings)
         customers = sorted({wallet.customer_id for wallet in wallets})
@@ -123,9 +122,9 @@ def check_wallets(reader: Reader, findings: Findings, notes: Notes, *, now: int)
 def _read_statements(reader: Reader, page: Page, findings: Findings) -> dict[int, Statement]:
     """Follow the lines of the page's wallets, and of wallets that should be there."""
     statements = {row[0]: Statement() for row in page.rows}
-    above, last = (page.low, LOWEST), page.high
+    above, last = (page.low, HIGHEST), page.high
     while True:
-        lines = reader.rows(_LINES, *above, last, _LINES_AT_ONCE)
+        lines = reader.rows(_LINES, *above, last, reader.rows_at_once)
         for line in lines:
             statement = statements.get(line[0])
             findings.holds(
@@ -133,7 +132,7 @@ def _read_statements(reader: Reader, page: Page, findings: Findings) -> dict[int
             )
             if statement is not None:
                 _follow(statement, line, findings)
-        if len(lines) < _LINES_AT_ONCE:
+        if len(lines) < reader.rows_at_once:
             return statements
         above = lines[-1][:2]
 
