@@ -8,7 +8,7 @@ from tallystick.core.book import Wallet as BookWallet
 from tallystick.core.catalog import Economy
 from tallystick.core.membership import OpenCustomer
 from tallystick.core.operations import Operation
-from tallystick.store.ledger import Outcome
+from tallystick.store.results import Outcome
 from tests.model import Mismatch, Model, Refused
 from tests.model.holdings import Lot, Wallet
 

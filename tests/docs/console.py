@@ -1,7 +1,7 @@
 """Runs the commands of a document in one shell, as a reader would, and compares what they print.
 
-- A ``console`` block has commands after ``$`` and, below them, what they print; ``…`` stands for anything, and the
-  layout is not compared. A command without output shown must succeed.
+- A ``console`` block has commands after ``$`` and, below them, what they print; ``…`` stands for anything,
+  and the layout is not compared. A command without output shown must succeed.
 - A ``toml`` or ``python`` block that begins with a comment naming a file is that file.
 - A command that starts a server starts one on a free port, and the document's address becomes that server's.
   In later commands ``tly_…`` is the admin key that the first server printed.

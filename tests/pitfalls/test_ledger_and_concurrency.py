@@ -17,7 +17,7 @@ from tallystick.core.ids import to_text
 from tallystick.core.operations import Charge, Part
 from tallystick.services.context import Answer, Caller
 from tallystick.services.pricing import Usage
-from tallystick.store.ledger import idempotency_of
+from tallystick.store.results import idempotency_of
 from tallystick.store.schema import accounts, holds, wallets
 
 ECONOMY = """

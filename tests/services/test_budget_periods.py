@@ -11,6 +11,7 @@ from tallystick.core.ids import from_text
 from tallystick.core.operations import Charge, Part, Resolve
 from tallystick.core.times import format_rfc3339, parse_rfc3339
 from tallystick.services.context import Caller
+from tallystick.store.audit import audit
 from tests.services.installation import Clock, Spender, customer_of, economy_file, key_of, log_in
 
 
@@ -22,9 +23,11 @@ def clock() -> Clock:
 
 @pytest.fixture
 def tally(database_url: str, clock: Clock, tmp_path: Path) -> Iterator[Tally]:
-    """An installation on that clock."""
+    """An installation on that clock, whose budgets and ledger agree in the end."""
     with Tally.open(database_url, source=clock, economy=economy_file(tmp_path)) as tally:
         yield tally
+        report = audit(tally.database, now=tally.context.now())
+        assert report.ok, [rule.violations for rule in report.rules]
 
 
 @pytest.fixture

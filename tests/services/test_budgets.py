@@ -14,6 +14,7 @@ from tallystick.core.operations import ChargeResult
 from tallystick.core.times import parse_rfc3339
 from tallystick.services.context import SYSTEM, Caller
 from tallystick.services.pricing import Usage
+from tallystick.store.audit import audit
 from tests.services.installation import (
     Clock,
     Spender,
@@ -41,9 +42,11 @@ def two_units(tmp_path: Path) -> str:
 
 @pytest.fixture
 def tally(database_url: str, clock: Clock, two_units: str) -> Iterator[Tally]:
-    """An installation on that clock, counting credits and dollars."""
+    """An installation on that clock, whose budgets and ledger agree in the end."""
     with Tally.open(database_url, source=clock, economy=two_units) as tally:
         yield tally
+        report = audit(tally.database, now=tally.context.now())
+        assert report.ok, [rule.violations for rule in report.rules]
 
 
 @pytest.fixture

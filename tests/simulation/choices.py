@@ -174,6 +174,7 @@ class Choices:
         return OpenCustomer(catalog=self._model.economy, **self._request(number, keyed=True))
 
     def charge(self) -> Operation:
+        """A charge, for whomever."""
         customer_id = self._customer()
         parts, hourly = self._parts(customer_id)
         return Charge(

@@ -13,7 +13,7 @@ from tallystick.core.book import Book
 from tallystick.core.operations import Charge, Operation
 from tallystick.store import budgets, upkeep
 from tallystick.store.budgets import BudgetRow
-from tallystick.store.ledger import Outcome
+from tallystick.store.results import Outcome
 from tests.economy_of_tests import economy
 from tests.judge import Judge, compare
 from tests.model.calendar import DAY, HOUR
@@ -128,23 +128,26 @@ class Simulation:
         return batch
 
     def _post(self, process: Process, operations: Sequence[Operation]) -> None:
-        random = self.random
-        for operation in operations:  # Whoever asks again is looked up again.
-            operation.key_has_budget = operation.key_id in self.choices.budgeted_keys
-        if random.random() < 0.05:
-            process.driver.arm(random.randrange(20))
+        if self.random.random() < 0.05:
+            process.driver.arm(self.random.randrange(20))
         try:
-            outcomes, book = process.post(operations, self.clock.now)
+            book = self._post_and_judge(process, operations)
         except Crash:
             self._crashed(process, operations)
             return
         finally:
             process.driver.arm(None)
+        self._after_commit(process, operations, book)
+
+    def _post_and_judge(self, process: Process, operations: Sequence[Operation]) -> Book:
+        for operation in operations:  # Whoever asks again is looked up again.
+            operation.key_has_budget = operation.key_id in self.choices.budgeted_keys
+        outcomes, book = process.post(operations, self.clock.now)
         made = [(terms.lot.customer_id, terms.lot.unit, terms.lot.id) for terms in book.new_grants]
         self.judge.batch(operations, outcomes, now=self.clock.now, new_grants=made)
         self.judge.look(book)
         self._note(process, operations, outcomes)
-        self._after_commit(process, operations, book)
+        return book
 
     def _crashed(self, process: Process, operations: Sequence[Operation]) -> None:
         """The database has undone it: everything is as before, and the clients ask again."""
@@ -156,7 +159,7 @@ class Simulation:
             self.world.restart(process)
 
     def _after_commit(self, process: Process, operations: Sequence[Operation], book: Book) -> None:
-        """Keep the wallets, or die before the answer is out, or be overtaken by another thread's transaction."""
+        """Keep the wallets, or die before the answer is out, or be overtaken by another thread."""
         chance = self.random.random()
         if chance < 0.03:
             self.report.counts["crash after the commit"] += 1
@@ -165,14 +168,7 @@ class Simulation:
             return
         if chance < 0.06:
             self.report.counts["overtaken"] += 1
-            later = self.choices.batch()
-            for operation in later:
-                operation.key_has_budget = operation.key_id in self.choices.budgeted_keys
-            outcomes, other = process.post(later, self.clock.now)
-            made = [(terms.lot.customer_id, terms.lot.unit, terms.lot.id) for terms in other.new_grants]
-            self.judge.batch(later, outcomes, now=self.clock.now, new_grants=made)
-            self.judge.look(other)
-            self._note(process, later, outcomes)
+            self._post_and_judge(process, self.choices.batch())
         process.ledger.keep(book)
 
     def _note(self, process: Process, operations: Sequence[Operation], outcomes: Sequence[Outcome]) -> None:

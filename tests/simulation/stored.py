@@ -1,4 +1,4 @@
-"""What is stored, read past the ledger: compared with the model, and with the rules that every change keeps."""
+"""What is stored, read past the ledger: compared with the model and with the rules of the ledger."""
 
 from collections.abc import Iterable, Sequence
 
@@ -29,8 +29,10 @@ RULES = {
             FROM entries WINDOW statement AS (PARTITION BY wallet_id ORDER BY sequence)) AS lines
         WHERE balance_after <> before + amount OR sequence <> previous + 1 OR at < earlier""",
     "a pending amount is exactly the sum of the open holds on it": """
-        SELECT a.id FROM accounts a LEFT JOIN (SELECT t.debit_id, sum(t.amount) AS held FROM transfers t
-            JOIN holds h ON h.id = t.transaction_id AND h.status = 'open' WHERE t.phase = 1 GROUP BY t.debit_id) AS p
+        SELECT a.id FROM accounts a LEFT JOIN (
+            SELECT t.debit_id, sum(t.amount) AS held FROM transfers t
+            JOIN holds h ON h.id = t.transaction_id AND h.status = 'open'
+            WHERE t.phase = 1 GROUP BY t.debit_id) AS p
         ON p.debit_id = a.id WHERE a.debits_pending <> coalesce(p.held, 0)""",
     "replaying all transfers gives the stored totals": """
         SELECT a.id FROM accounts a LEFT JOIN (SELECT id, sum(debit) AS debit, sum(credit) AS credit,

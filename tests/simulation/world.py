@@ -13,7 +13,8 @@ from tallystick.core.ids import MAX_NODES, IdSource
 from tallystick.core.operations import Operation
 from tallystick.store.driver import Change, Driver, Insert, Row
 from tallystick.store.engine import Database
-from tallystick.store.ledger import Ledger, Outcome
+from tallystick.store.ledger import Ledger
+from tallystick.store.results import Outcome
 
 T = TypeVar("T")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -15,9 +16,12 @@ from tallystick.core.amounts import INT64_MAX
 from tallystick.core.ids import from_text
 from tallystick.core.times import HOUR
 from tallystick.services.audit import Audit
-from tallystick.store.audit import AuditReport, audit, notes
+from tallystick.store.audit import AuditReport, audit, journal, notes
+from tallystick.store.audit.reader import Reader
+from tallystick.store.audit.report import Findings
 from tallystick.store.engine import Database, parse_url
 from tallystick.store.schema import accounts, entries, hourly_counters, transactions, transfers, wallets
+from tallystick.store.seals import seal_of
 from tests.store.history import History, live, open_history
 
 TABLES = ("transactions", "accounts", "memberships", "wallets")
@@ -215,11 +219,75 @@ def test_absurd_amounts_are_violations_and_no_crash(history: History) -> None:
     assert {2, 3, 4, 8, 9} <= violated(report)
 
 
+def seal_again(database: Database) -> None:
+    """Seal every transaction as it is now, as a program would that writes wrong rows from the start."""
+    with database.write() as connection:
+        reader = Reader(connection, database.driver, lambda _table, _done, _total: None, 1000)
+        for page in reader.pages("transactions", journal.COLUMNS):
+            for posting in journal.read_page(reader, page, Findings(), Counter()):
+                edit = sa.update(transactions).where(transactions.c.id == posting.row.id)
+                connection.execute(edit.values(seal=seal_of(journal.sealed(posting))))
+
+
+# The newest transaction of each kind, for the edits below.
+NEWEST = {
+    kind: f"transaction_id = (SELECT MAX(id) FROM transactions WHERE kind = '{kind}')"  # noqa: S608
+    for kind in ("capture", "charge", "hold", "refund", "settlement")
+}
+
+
+@pytest.mark.parametrize(
+    ("rules", "edit"),
+    [
+        ({1, 8, 9}, "UPDATE transfers SET credit_id = {usd_revenue} WHERE {capture} AND phase = 2"),
+        ({2, 3, 5, 8}, "UPDATE entries SET amount = amount - 1 WHERE {charge} AND number = 0"),
+        ({3, 5}, "UPDATE entries SET balance_after = balance_after - 1 WHERE {charge} AND number = 0"),
+        ({3}, "UPDATE entries SET at = at - 9000000000000 WHERE {charge}"),
+        ({2, 8}, "UPDATE entries SET type = 'expiry' WHERE type = 'clawback'"),
+        ({5, 8, 9}, "UPDATE transfers SET phase = 3 WHERE {capture} AND phase = 2"),
+        ({4, 5, 8, 9}, "UPDATE transfers SET phase = 0 WHERE {hold} AND phase = 1"),
+        ({4, 5, 9}, "UPDATE transfers SET amount = amount + 1 WHERE {hold} AND phase = 1"),
+        ({4}, "UPDATE transfers SET hold_id = 1 WHERE {capture} AND phase = 2"),
+        ({4, 5, 9}, "UPDATE transactions SET subject_id = NULL WHERE kind = 'capture'"),
+        ({5}, "UPDATE transactions SET amount = amount + 1 WHERE kind = 'charge'"),
+        ({5}, "UPDATE transactions SET result = NULL WHERE kind = 'refund'"),
+        ({5}, "UPDATE transactions SET request_digest = NULL WHERE kind = 'grant'"),
+        ({5}, "UPDATE holds SET expires_at = expires_at + 1"),
+        ({5, 6}, "UPDATE transactions SET economy = 'another' WHERE kind = 'charge'"),
+        ({6}, "UPDATE grants SET wallet_id = wallet_id + 1"),
+        ({5, 8, 9}, "UPDATE transfers SET credit_id = {fees} WHERE {charge} AND credit_id = {revenue}"),
+        ({5, 8, 9}, "UPDATE transfers SET amount = amount - 1 WHERE {settlement} AND credit_id = {fees}"),
+        ({5, 8, 9}, "UPDATE transfers SET amount = amount - 1 WHERE {refund}"),
+        ({5, 9}, "UPDATE grants SET amount = amount + 1 WHERE effective_at > created_at"),
+        ({9}, "UPDATE grants SET created_at = created_at + 1"),
+        ({9}, "UPDATE budget_counters SET spent = spent + 1"),
+        ({9}, "UPDATE wallets SET frozen_at = NULL"),
+        ({9}, "UPDATE accounts SET expires_at = expires_at + 1"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else None,
+)
+def test_what_is_wrong_under_a_sound_seal_is_found(history: History, rules: set[int], edit: str) -> None:
+    """A seal only tells that nothing was edited. A program that books wrongly seals that as well: figures tell."""
+    database = history.tally.database
+    with database.write() as connection:
+        system = sa.select(accounts.c.code, accounts.c.unit, accounts.c.id).where(accounts.c.kind == "system")
+        names = {
+            f"{unit}_{code}".lower().removeprefix("credits_"): number
+            for code, unit, number in connection.execute(system)
+        }
+        if database.is_sqlite:
+            connection.exec_driver_sql("PRAGMA ignore_check_constraints=ON")
+        assert connection.exec_driver_sql(edit.format(**NEWEST, **names)).rowcount
+    seal_again(database)
+    report = audit(database, now=history.clock.now)
+    assert rules == violated(report), report
+
+
 @pytest.mark.parametrize(
     "edit",
     [
         "UPDATE transfers SET amount = 'much'",
-        "UPDATE transfers SET transaction_id = 'none' WHERE phase = 1 AND number = 0 AND amount = 2000000",
+        "UPDATE transfers SET transaction_id = 'none' WHERE number = (SELECT MAX(number) FROM transfers)",
         "UPDATE entries SET amount = NULL",
         "UPDATE accounts SET credits_posted = 'all'",
         "UPDATE transactions SET result = '[]', at = 'soon'",

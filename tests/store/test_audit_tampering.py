@@ -176,7 +176,7 @@ def test_an_edited_column_is_found(lived: Lived, column: sa.Column[Any]) -> None
     assert isinstance(table, sa.Table)
     chosen = victims(column, lived)
     assert chosen
-    taken = {row[column.name] for row in chosen} if is_unique(column) else set()
+    taken = {row[column.name] for row in lived.rows(table)} if is_unique(column) else set()
     for row in chosen[:: max(len(chosen) // ROWS, 1)]:
         for value in edits(column, row[column.name]):
             if value in taken:

@@ -8,7 +8,7 @@ from tallystick.bootstrap import Tally
 from tallystick.core.adjustments import Grant
 from tallystick.core.book import NEVER, Book, Wallet
 from tallystick.core.operations import Charge, Operation, Part
-from tallystick.store.ledger import KeptWallets
+from tallystick.store.kept import KeptWallets
 from tests.services.installation import register
 
 UNIT = 1_000_000

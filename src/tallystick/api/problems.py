@@ -69,6 +69,7 @@ _RENAMED: Final = {"status": "hold_status"}  # "status" is the problem's own
 _HTTP_CODES: Final = {404: "NOT_FOUND", 405: "METHOD_NOT_ALLOWED", 413: "BODY_TOO_LARGE"}
 _NOT_IN_A_POLICY: Final = re.compile(r"[^a-z0-9_.:-]+")
 HOURLY: Final = "hourly"
+AWAY: Final = "the database did not take the request: repeat it with the same Idempotency-Key"
 _PLACES: Final = {"body", "query", "path", "header"}
 
 
@@ -80,7 +81,10 @@ def status_of(kind: type[errors.Refusal]) -> tuple[int, str]:
 def problem_of(refusal: errors.Refusal, *, request_id: str, base: str) -> dict[str, Any]:
     """A refusal as the members of a problem."""
     status, title = status_of(type(refusal))
-    problem = _members(status, refusal.code.upper(), title, refusal.detail, request_id, base)
+    detail = refusal.detail
+    if isinstance(refusal, errors.ServiceUnavailable) and refusal.__cause__ is not None:
+        detail = AWAY  # what the database said may name hosts and users
+    problem = _members(status, refusal.code.upper(), title, detail, request_id, base)
     for name, value in refusal.fields.items():
         shown: object = value
         if name in refusal.amount_fields:

@@ -38,6 +38,7 @@ def register(
     ] = None,
 ) -> Output:
     """Open an account with the credits that the economy gives at sign-up, and log in."""
+    credentials.find(session.url)  # Whether logins can be saved is seen before anything is done.
     address, secret = email or _ask_email(), password or _ask_password(twice=True)
     body = {"email": address, "password": secret, "referral_code": referral_code}
     answer = session.remote_as(None).post("/auth/register", body, repeatable=False)
@@ -64,6 +65,7 @@ def register(
 @noun.command("login")
 def login(session: Session, *, email: EmailOption = None, password: PasswordOption = None) -> Output:
     """Log in: the token is kept for this server in your own folder, where nobody else may read it."""
+    credentials.find(session.url)  # as for registering
     body = {"email": email or _ask_email(), "password": password or _ask_password(twice=False)}
     answer = session.remote_as(None).post("/auth/login", body)
     where = _save(session, answer, body["email"])

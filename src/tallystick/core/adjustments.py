@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
 from tallystick.core import errors
-from tallystick.core.book import MAX_BALANCE, Book, GrantTerms, PastCharge, Wallet
+from tallystick.core.book import MAX_BALANCE, Book, GrantTerms, Lot, PastCharge, Wallet
 from tallystick.core.ids import to_text
 from tallystick.core.operations import Draw, Operation
 from tallystick.core.words import CLAWBACK, COVER, REVENUE
@@ -221,12 +221,13 @@ def give_back(book: Book, charge: PastCharge, unit: str, *, already: int, amount
             book.count_budget(budget_id, period_at, -back)
 
 
-def lots_of(charge: PastCharge) -> list[tuple]:
+def lots_of(charge: PastCharge) -> list[tuple[Lot, int]]:
     """What each lot gave to the charge in all, in the order of the first draw."""
-    gave: dict[int, list] = {}
+    gave: dict[int, int] = {}
+    lots = {lot.id: lot for lot, _ in charge.draws}
     for lot, amount in charge.draws:
-        gave.setdefault(lot.id, [lot, 0])[1] += amount
-    return [(lot, amount) for lot, amount in gave.values()]
+        gave[lot.id] = gave.get(lot.id, 0) + amount
+    return [(lots[number], amount) for number, amount in gave.items()]
 
 
 def refundable(charge: PastCharge) -> dict[str, int]:

@@ -404,8 +404,8 @@ class Book:
         self.wallets: dict[tuple[int, str], Wallet] = {}
         self.lots: dict[int, Lot] = {}
         self.transactions: list[Transaction] = []
-        self.transfers: list[type_of_transfer] = []
-        self.entries: list[type_of_entry] = []
+        self.transfers: list[Transfer] = []
+        self.entries: list[Entry] = []
         self.new_grants: list[GrantTerms] = []
         self.changed_grants: dict[int, GrantTerms] = {}
         self.grants: dict[int, GrantTerms] = {}

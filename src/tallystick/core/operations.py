@@ -5,6 +5,7 @@ that the caller gets and that a repeat gets again. Refusals are checked in a fix
 budgets from the narrowest to the widest, credits.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
@@ -97,7 +98,7 @@ class ResolveResult(NamedTuple):
 
 
 @dataclass(slots=True, kw_only=True)
-class Operation:
+class Operation(ABC):
     """Who asks, for which customer, and the key that makes a repeat harmless."""
 
     kind: ClassVar[str] = ""
@@ -118,6 +119,10 @@ class Operation:
     charge_id: int | None = None
     grant_id: int | None = None
     hourly: tuple[tuple[str, int, int], ...] = ()  # (meter, limit, count)
+
+    @abstractmethod
+    def apply(self, book: Book) -> object:
+        """Do all of it and give the result, or raise a refusal with the book unchanged."""
 
     def begin(self, book: Book, kind: str | None = None) -> Transaction:
         """The journal row of this operation."""

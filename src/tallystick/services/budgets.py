@@ -22,7 +22,7 @@ from tallystick.services.requests import check_text
 from tallystick.store import budgets as store
 from tallystick.store import keys
 from tallystick.store.budgets import BudgetRow
-from tallystick.store.ledger import subject_text
+from tallystick.store.results import subject_text
 
 # Each charge of a customer reads all of these, so that a crowd of them would slow everybody down.
 MAX_BUDGETS: Final = 200

@@ -24,7 +24,7 @@ from tallystick.services.due import settle_if_due
 from tallystick.services.economies import Economies
 from tallystick.store import explanations, grants, statements, wallets
 from tallystick.store.explanations import Posted
-from tallystick.store.ledger import decode_result, subject_text
+from tallystick.store.results import decode_result, subject_text
 
 Key = TypeVar("Key", bound=Hashable)
 

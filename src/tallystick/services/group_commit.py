@@ -20,7 +20,8 @@ from tallystick.core.book import Book
 from tallystick.core.operations import Operation
 from tallystick.services.in_flight import InFlight
 from tallystick.store.engine import Database
-from tallystick.store.ledger import Ledger, Outcome
+from tallystick.store.ledger import Ledger
+from tallystick.store.results import Outcome
 
 MAX_BATCH: Final = 256
 TRIES_ALONE: Final = 3

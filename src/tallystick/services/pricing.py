@@ -29,8 +29,8 @@ from tallystick.services.context import Answer, Caller, Context
 from tallystick.services.customers import Customers
 from tallystick.services.economies import Economies
 from tallystick.services.requests import check_metadata, check_text, idempotency_fields
-from tallystick.store import journal, memberships
-from tallystick.store.ledger import Outcome
+from tallystick.store import journal, memberships, wallets
+from tallystick.store.results import Outcome
 
 Number = Decimal | int | str
 Limits = tuple[tuple[str, int, int], ...]  # (meter, limit per hour, calls)
@@ -193,25 +193,32 @@ class Pricing:
             **idempotency_fields(caller, key, "hold", content),
         )
 
-    def _expires_at(self, expires_in: int) -> int:
+    def _expires_at(self, expires_in: object) -> int:
         if isinstance(expires_in, bool) or not isinstance(expires_in, int) or not 1 <= expires_in <= MAX_HOLD_SECONDS:
             raise errors.ValidationFailed([("expires_in", f"expected whole seconds from 1 to {MAX_HOLD_SECONDS}")])
         return self._context.now() + expires_in * MICROS
 
     def refine(self, refusal: errors.Refusal, customer_id: int) -> errors.Refusal:
-        """Tell a refused caller where to add credits, and when the next allowance comes if one does."""
+        """Tell a refused caller where to add credits, and when the next allowance comes if it will be enough."""
         if isinstance(refusal, errors.InsufficientCredits):
             refusal.fields["topup_url"] = f"{self._context.public_url}/billing"
-            unit = str(refusal.fields["unit"])
-            economy = self._context.economy()
-            with self._context.database.read() as connection:
-                found = memberships.get(connection, customer_id)
-            plan = economy.plans.get(found.plan) if found is not None else None
-            allowance = plan.allowance(unit) if plan is not None else None
-            if found is not None and allowance is not None and allowance.amount_micros:
-                refusal.fields["reset_at"] = found.period_end
-                refusal.fields["retryable"] = True
+            reset_at = self._enough_at(customer_id, str(refusal.fields["unit"]), refusal.fields["required"])
+            refusal.fields["reset_at"], refusal.fields["retryable"] = reset_at, reset_at is not None
         return refusal
+
+    def _enough_at(self, customer_id: int, unit: str, required: object) -> int | None:
+        """When the next allowance comes, if ``required`` could be drawn then with what will not have expired."""
+        assert isinstance(required, int)
+        with self._context.database.read() as connection:
+            found = memberships.get(connection, customer_id)
+            plan = None if found is None else self._context.economy().plans.get(found.plan)
+            allowance = None if plan is None else plan.allowance(unit)
+            wallet = wallets.of_customer(connection, customer_id).get(unit)
+            if found is None or wallet is None or allowance is None or not allowance.amount_micros:
+                return None
+            wallets.load_lots(connection, wallet)
+        then = wallet.available(found.period_end) + allowance.amount_micros - wallet.debt
+        return found.period_end if then >= required else None
 
     def finish(self, operation: Operation, outcome: Outcome) -> Answer[Any]:
         """The answer, or the refusal with what helps the caller."""

@@ -8,7 +8,7 @@ import msgspec
 
 from tallystick.core import errors
 from tallystick.services.context import Caller
-from tallystick.store.ledger import idempotency_of
+from tallystick.store.results import idempotency_of
 
 MAX_KEY_LENGTH: Final = 255
 MAX_TEXT_LENGTH: Final = 500

@@ -47,7 +47,7 @@ class Driver(Protocol):
     def insert(self, raw: Any, what: Insert, rows: Sequence[Row]) -> None: ...  # noqa: ANN401, D102
     def change(self, raw: Any, what: Change, rows: Sequence[Row]) -> None: ...  # noqa: ANN401, D102
     def pipeline(self, raw: Any) -> Any: ...  # noqa: ANN401, D102
-    def version(self, raw: Any) -> int | None: ...  # noqa: ANN401, D102
+    def version(self, raw: Any) -> object | None: ...  # noqa: ANN401, D102
     def may_retry(self, error: BaseException | None) -> bool: ...  # noqa: D102
     def is_conflict(self, error: BaseException | None) -> bool: ...  # noqa: D102
     def is_overflow(self, error: BaseException | None) -> bool: ...  # noqa: D102
@@ -100,10 +100,12 @@ class SqliteDriver:
             self._texts[what] = text
         raw.executemany(text, rows)
 
-    def version(self, raw: Any) -> int | None:  # noqa: ANN401
-        """A number that changes when another connection, in this process or another, has committed."""
-        number: int = raw.execute("PRAGMA data_version").fetchone()[0]
-        return number
+    def version(self, raw: Any) -> object | None:  # noqa: ANN401
+        """What changes when another connection, in this process or another, has committed.
+
+        Each connection counts for itself, so a number means nothing without the connection that counted.
+        """
+        return raw, raw.execute("PRAGMA data_version").fetchone()[0]
 
     @contextmanager
     def pipeline(self, raw: Any) -> Iterator[None]:  # noqa: ANN401, ARG002
@@ -179,7 +181,7 @@ class PostgresDriver:
             self._texts[what] = text
         raw.execute(text, _arrays(kinds, rows))
 
-    def version(self, raw: Any) -> int | None:  # noqa: ANN401, ARG002
+    def version(self, raw: Any) -> object | None:  # noqa: ANN401, ARG002
         """Not to be known: rows are locked and read anew."""
         return None
 

@@ -5,6 +5,8 @@ grant was about stands in ``grants`` under the same id. ``transactions``, ``tran
 inserted. The tables of the hot path carry no foreign keys: ``tally audit`` checks what those would.
 """
 
+from typing import Any, Final
+
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -32,7 +34,7 @@ metadata = MetaData(
 )
 
 # PostgreSQL keeps an updated row on its page when there is room; these rows are updated by every charge.
-_ROOM_TO_UPDATE = {"postgresql_with": {"fillfactor": "50"}}
+_ROOM_TO_UPDATE: Final[dict[str, Any]] = {"postgresql_with": {"fillfactor": "50"}}
 
 
 def _id(name: str = "id") -> Column[int]:

@@ -6,6 +6,12 @@ from sqlalchemy.engine import Connection
 from tallystick.core.ids import MAX_NODES
 from tallystick.store.schema import settings
 
+# In one statement, because processes that start together must not get the same number.
+_COUNT_START = sa.text(
+    "INSERT INTO settings (name, value) VALUES ('starts', '1') ON CONFLICT (name) "
+    "DO UPDATE SET value = CAST(CAST(settings.value AS BIGINT) + 1 AS TEXT) RETURNING value"
+)
+
 
 def get(connection: Connection, name: str) -> str | None:
     """A setting's value, or None."""
@@ -21,6 +27,4 @@ def put(connection: Connection, name: str, value: str) -> None:
 
 def next_node(connection: Connection) -> int:
     """A number for this process, so that its ids differ from those of every other process that runs."""
-    starts = int(get(connection, "starts") or 0) + 1
-    put(connection, "starts", str(starts))
-    return starts % MAX_NODES
+    return int(connection.execute(_COUNT_START).scalar_one()) % MAX_NODES

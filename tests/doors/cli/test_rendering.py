@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from tallystick.cli.rendering import amount, answer_facts, facts, json_text, moment, text
-from tallystick.cli.tables import Column, fit, table
+from tallystick.cli.tables import Column, Row, fit, table
 
 DECIMALS = st.decimals(allow_nan=False, allow_infinity=False, places=6, min_value=-(10**15), max_value=10**15)
 
@@ -51,7 +51,7 @@ def test_amounts_are_readable(value: Decimal | int | None, places: int, shown: s
 
 def test_points_are_below_each_other() -> None:
     """A column of amounts has as many decimals as its finest, at the right."""
-    rows = [{"amount": 1000}, {"amount": Decimal("-0.25")}, {"amount": Decimal("356.5")}]
+    rows: list[Row] = [{"amount": 1000}, {"amount": Decimal("-0.25")}, {"amount": Decimal("356.5")}]
     lines = drawn(table(rows, [Column("amount", "amount", "amount")])).splitlines()
     assert ["1,000.00", "   -0.25", "  356.50"] == lines[2:]
 

@@ -12,7 +12,7 @@ from tallystick.store.audit.notes import Notes
 from tallystick.store.audit.reader import Page, Reader
 from tallystick.store.audit.report import Findings, Place
 from tallystick.store.driver import Row
-from tallystick.store.ledger import RESULTS, decode_result
+from tallystick.store.results import RESULTS, decode_result
 from tallystick.store.seals import seal_of
 
 COLUMNS: Final = (
@@ -276,11 +276,15 @@ def look_around(reader: Reader, postings: Sequence[Posting], economies: frozense
 
 def check_seal(posting: Posting, findings: Findings) -> None:
     """The row, its lines, and the terms of what it made are as they were written."""
+    findings.same(9, posting.place("seal"), seal_of(sealed(posting)), posting.row.seal)
+
+
+def sealed(posting: Posting) -> tuple[object, ...]:
+    """What a transaction's seal covers, in the order in which the ledger writes it."""
     made: list[Sequence[object]] = [grant[1:] for grant in posting.grants]
     if posting.hold is not None:
         made.insert(0, posting.hold[:10])
-    content = (posting.row[:-1], posting.transfers, posting.entries, made)
-    findings.same(9, posting.place("seal"), seal_of(content), posting.row.seal)
+    return posting.row[:-1], posting.transfers, posting.entries, made
 
 
 def check_references(posting: Posting, around: Surroundings, findings: Findings) -> None:

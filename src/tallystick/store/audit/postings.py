@@ -26,7 +26,7 @@ from tallystick.store.audit.journal import (
     in_units,
 )
 from tallystick.store.audit.report import Findings
-from tallystick.store.ledger import RESULTS
+from tallystick.store.results import RESULTS
 
 _COUNTERPARTS: Final = {
     "usage": REVENUE,

@@ -1,0 +1,67 @@
+"""Wallets that stay in memory between batches, where the database can say that nobody else has written."""
+
+import threading
+from collections.abc import Sequence
+
+from tallystick.core.book import Book, Wallet
+
+
+class KeptWallets:
+    """Wallets as the last batches left them, for as long as nobody else has written to the database.
+
+    ``version`` is what the driver says of the database: it changes with every commit of another connection, and is None
+    where that cannot be known (then nothing is kept). What a batch takes is only put back after its commit, and not when
+    another transaction of this process came in between: that one may have changed the same wallets.
+    """
+
+    def __init__(self, *, most: int = 20_000) -> None:
+        self._most = most
+        self._version: object | None = None
+        self._wallets: dict[int, list[Wallet]] = {}
+        self._latest: Book | None = None
+        self._guard = threading.Lock()
+
+    def take(self, book: Book, customers: Sequence[int], version: object | None) -> list[int]:
+        """Move what is kept of these customers into the book; gives the customers that must be read."""
+        with self._guard:
+            self._latest = book
+            return self._take(book, customers, version)
+
+    def _take(self, book: Book, customers: Sequence[int], version: object | None) -> list[int]:
+        if version is None or version != self._version:
+            self._wallets.clear()
+            self._version = version
+            return list(customers)
+        fresh: list[int] = []
+        kept = self._wallets
+        for customer_id in customers:
+            wallets = kept.pop(customer_id, None)
+            if wallets is None:
+                fresh.append(customer_id)
+                continue
+            for wallet in wallets:
+                book.wallets[customer_id, wallet.unit] = wallet
+                for lot in wallet.lots:
+                    book.lots[lot.id] = lot
+        return fresh
+
+    def put(self, book: Book) -> None:
+        """Keep the book's wallets; the longest unused make room."""
+        with self._guard:
+            if self._version is not None and self._latest is book:
+                self._put(book)
+            self._latest = None
+
+    def drop(self, customer_id: int) -> None:
+        """Have the customer's wallets read anew, also where a batch is about to put them back."""
+        with self._guard:
+            self._wallets.pop(customer_id, None)
+            self._latest = None
+
+    def _put(self, book: Book) -> None:
+        kept = self._wallets
+        for (customer_id, _), wallet in book.wallets.items():
+            wallet.settle_lots()
+            kept.setdefault(customer_id, []).append(wallet)
+        while len(kept) > self._most:
+            del kept[next(iter(kept))]

@@ -1,0 +1,125 @@
+"""`--json` works for every command that asks a server or a database, before the command and after it."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.doors.cli.program import Program, leaves, read
+
+Arguments = Callable[[Program, str], list[str]]
+
+# These run on; test_processes.py starts them.
+LONG_RUNNING = {"serve", "worker"}
+# These work on files and databases of their own; test_local.py calls them.
+LOCAL = {"init", "audit", "bench", "economy check", "economy diff", "economy list", "economy show"}
+
+
+def _charged(program: Program, customer: str) -> str:
+    charge: str = program.ask("charge", "lookup", "--customer", customer)["id"]
+    return charge
+
+
+def _granted(program: Program, customer: str) -> str:
+    grant: str = program.ask("grants", "create", customer, "5")["id"]
+    return grant
+
+
+def _held(program: Program, customer: str) -> str:
+    hold: str = program.ask("holds", "create", "--amount", "1", "--customer", customer)["id"]
+    return hold
+
+
+def _email(customer: str) -> list[str]:
+    return ["-e", f"{customer}@example.test", "-p", "correct horse"]
+
+
+def _known(program: Program, customer: str) -> list[str]:
+    if program.call("auth", "login", *_email(customer)).exit_code:
+        program.ask("auth", "register", *_email(customer))
+    return _email(customer)
+
+
+def _key(program: Program, customer: str) -> str:
+    key: str = program.ask("keys", "create", "k", "--customer", customer)["id"]
+    return key
+
+
+def _budget(program: Program, customer: str) -> str:
+    budget: str = program.ask("budgets", "set", "customer", "9", "--customer", customer)["id"]
+    return budget
+
+
+CALLS: dict[str, Arguments] = {
+    "auth register": lambda _, customer: _email(customer),
+    "auth login": _known,
+    "auth logout": lambda _program, _customer: [],
+    "auth status": lambda _program, _customer: [],
+    "ruv balance": lambda _, customer: ["--customer", customer],
+    "ruv history": lambda _, customer: ["--customer", customer],
+    "billing balance": lambda _, customer: ["--customer", customer],
+    "billing history": lambda _, customer: ["--customer", customer],
+    "billing usage": lambda _, customer: ["--customer", customer],
+    "billing tier": lambda _, customer: ["pro", "--customer", customer],
+    "charge": lambda _, customer: ["lookup", "--customer", customer],
+    "quote": lambda _, customer: ["lookup", "--customer", customer],
+    "refund": lambda program, customer: [_charged(program, customer)],
+    "prices": lambda _program, _customer: [],
+    "explain": lambda program, customer: [_charged(program, customer)],
+    "holds create": lambda _, customer: ["--amount", "1", "--customer", customer],
+    "holds list": lambda _, customer: ["--customer", customer],
+    "holds capture": lambda program, customer: [_held(program, customer)],
+    "holds release": lambda program, customer: [_held(program, customer)],
+    "grants create": lambda _, customer: [customer, "1"],
+    "grants list": lambda _, customer: ["--customer", customer],
+    "grants void": lambda program, customer: [_granted(program, customer)],
+    "grants clawback": lambda program, customer: [_granted(program, customer), "1"],
+    "keys create": lambda _, customer: ["laptop", "--customer", customer],
+    "keys list": lambda _, customer: ["--customer", customer],
+    "keys revoke": lambda program, customer: [_key(program, customer)],
+    "budgets set": lambda _, customer: ["customer", "9", "--customer", customer],
+    "budgets list": lambda _, customer: ["--customer", customer],
+    "budgets remove": lambda program, customer: [_budget(program, customer)],
+    "customers create": lambda _, customer: [customer],
+    "customers show": lambda _, customer: [customer],
+    "customers freeze": lambda _, customer: [customer],
+    "customers thaw": lambda _, customer: [customer],
+    "clock advance": lambda _program, _customer: ["PT1S"],
+    "clock set": lambda program, _customer: [
+        program.ask("clock", "advance", "PT5S")["now"].replace("Z", "999Z")
+    ],
+}
+
+
+def test_no_command_is_forgotten() -> None:
+    """Each command is called here or in a file of its own."""
+    assert set(leaves()) == set(CALLS) | LONG_RUNNING | LOCAL
+
+
+@pytest.mark.parametrize("name", sorted(CALLS))
+def test_json_is_json(admin: Program, customer: str, name: str) -> None:
+    """One JSON object and nothing else, on standard output, wherever the option stands."""
+    words = name.split()
+    for arguments in (
+        [*words, *CALLS[name](admin, customer), "--json"],
+        ["--json", *words, *CALLS[name](admin, f"{customer}-again" if "register" in name else customer)],
+    ):
+        result = admin.call(*arguments)
+        assert (0, "") == (result.exit_code, result.stderr), result.output
+        answer: Any = read(result.stdout)
+        assert isinstance(answer, dict)
+        assert answer
+
+
+@pytest.mark.parametrize("name", sorted(CALLS))
+def test_people_are_told_something(admin: Program, customer: str, name: str) -> None:
+    """Without the option there are words, and no JSON."""
+    shown = admin.show(*name.split(), *CALLS[name](admin, customer))
+    assert shown.strip()
+    assert not shown.lstrip().startswith("{")
+
+
+def test_json_may_stand_behind_a_group(admin: Program, customer: str) -> None:
+    """`tally ruv --json balance` is the same."""
+    result = admin.call("ruv", "--json", "balance", "--customer", customer)
+    assert 100 == read(result.stdout)["credits"]
