@@ -9,6 +9,7 @@ import pytest
 import typer
 
 from tallystick.api.app import create_app
+from tallystick.api.metrics import Metrics
 from tallystick.api.openapi import document_of
 from tallystick.api.problems import status_of
 from tallystick.bootstrap import Tally
@@ -233,3 +234,11 @@ def test_every_setting_is_documented() -> None:
     read = set(re.findall(r"\"((?:TALLY|STRIPE|E2B)_[A-Z_0-9]+)\"", source))
     listed = {quoted(cells[0])[0].replace("…", "") for cells in rows(REFERENCE / "environment.md")}
     assert read == listed
+
+
+def test_every_metric_is_documented() -> None:
+    """monitor.md lists the metrics of our own that Prometheus is given, and no others."""
+    families = [family for family in Metrics().registry.collect() if family.name.startswith("tally_")]
+    expected = {f"{each.name}_total" if each.type == "counter" else each.name for each in families}
+    listed = {name for cells in rows(ROOT / "docs" / "how-to" / "monitor.md") for name in quoted(cells[0])}
+    assert expected == {name for name in listed if name.startswith("tally_")}

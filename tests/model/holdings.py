@@ -198,9 +198,13 @@ class Limit:
     level: str
     subject: tuple[int, str]  # a customer or key, and the agent's name where it is an agent's
     unit: str
-    amount: int
+    amount: int | None  # None once it was removed: what it has counted stays
     per: str
     spent: Counter[int] = field(default_factory=Counter)
+
+    def is_for(self, level: str, subject: tuple[int, str]) -> bool:
+        """Whether it bounds this customer, key or agent."""
+        return self.amount is not None and (self.level, self.subject) == (level, subject)
 
     def period(self, now: int) -> int:
         """The start of the day or month."""

@@ -12,17 +12,17 @@ class Usage(State):
     def _limits_of(self, operation: Operation) -> list[Limit]:
         """The budgets that bound an operation, narrowest first."""
         subjects = [
-            ("key", (operation.key_id, "")),
-            ("agent", (operation.customer_id, operation.agent)),
+            ("key", (operation.key_id or 0, "")),
+            ("agent", (operation.customer_id, operation.agent or "")),
             ("customer", (operation.customer_id, "")),
         ]
         found: list[Limit] = []
         for level, subject in subjects:
-            found += [limit for limit in self.limits if limit.level == level and limit.subject == subject]
+            found += [limit for limit in self.limits if limit.is_for(level, subject)]
         return found
 
     def _check_limit(self, limit: Limit, amount: int) -> None:
-        left = limit.amount - limit.spent[limit.period(self.now)]
+        left = (limit.amount or 0) - limit.spent[limit.period(self.now)]
         if amount > left:
             raise Refused(
                 "budget_exceeded",

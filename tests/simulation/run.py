@@ -69,6 +69,7 @@ class Simulation:
                 if self.step % STEPS_BETWEEN_CHECKS == 0:
                     self._check_all()
             self._check_all()
+            self._audit()
         finally:
             self.world.close()
         self.report.digest = self._hash.hexdigest()
@@ -108,7 +109,7 @@ class Simulation:
             self._post(process, self._take_batch())
         elif chance < 0.95:
             self._work(process)
-        elif chance < 0.97:
+        elif chance < 0.96:
             self._quote(process)
         elif chance < 0.98:
             self._set_budget(process)
@@ -243,22 +244,37 @@ class Simulation:
             created_at=self.clock.now,
         )
 
-        def work(connection: Connection) -> BudgetRow:
+        def work(connection: Connection) -> BudgetRow | None:
             if row.customer_id is not None:
                 process.ledger.mark_budgets(connection, row.customer_id)
+            if random.random() < 0.2:
+                budgets.remove(connection, row)
+                return None
             return budgets.put(connection, row)
 
         stored = process.database.transact(work)
-        if key_id is not None:
-            self.choices.budgeted_keys.add(key_id)
-        for limit in self.model.limits:
-            if limit.id == stored.id:
-                limit.amount = stored.amount
-                return
         subject = (customer_id if key_id is None else key_id, agent or "")
-        self.model.limits.append(Limit(stored.id, level, subject, stored.unit, stored.amount, stored.per))
-        self.model.limits.sort(key=lambda limit: limit.id)
-        self.report.counts["budget"] += 1
+        limits = self.model.limits
+        same = [
+            each
+            for each in limits
+            if each.is_for(level, subject) and (each.unit, each.per) == (row.unit, row.per)
+        ]
+        for limit in same:
+            limit.amount = None if stored is None else stored.amount
+        if stored is not None and not same:
+            limits.append(Limit(stored.id, level, subject, stored.unit, stored.amount, stored.per))
+            limits.sort(key=lambda limit: limit.id)
+        if key_id is not None:
+            self.choices.budgeted_keys = {
+                limit.subject[0] for limit in limits if limit.is_for("key", limit.subject)
+            }
+        self.report.counts["budget set" if stored is not None else "budget removed"] += 1
+
+    def _audit(self) -> None:
+        """The product's own audit of the run's whole history finds nothing."""
+        violations = [violation for rule in self.world.audit().rules for violation in rule.violations]
+        compare("audit", "violations", [], violations)
 
     def _check_all(self) -> None:
         """Everything that is stored, against the model and against the rules."""

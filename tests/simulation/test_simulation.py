@@ -1,4 +1,4 @@
-"""A little of the simulation with every run of the tests; ``python -m tests.simulation`` runs as much as one likes."""
+"""A little of the simulation; ``python -m tests.simulation`` runs as much of it as one likes."""
 
 import pytest
 
@@ -8,10 +8,11 @@ from tests.simulation.run import SimulationFailed, simulate
 from tests.simulation.world import FaultyDriver
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [1, 2])
 def test_the_ledger_does_what_the_model_says(database_url: str, seed: int) -> None:
     """Through repeats, conflicts, crashes, restarts and jumps of the clock."""
-    assert 1_500 <= simulate(seed=seed, operations=1_500, url=database_url).operations
+    operations = 1_500 if database_url.startswith("sqlite") else 500
+    assert operations <= simulate(seed=seed, operations=operations, url=database_url).operations
 
 
 def test_crashes_repeats_and_overtaking_happen(sqlite_url: str) -> None:
@@ -38,8 +39,8 @@ def test_crashes_repeats_and_overtaking_happen(sqlite_url: str) -> None:
 
 def test_a_seed_replays_its_run_exactly(sqlite_url: str, postgresql_url: str) -> None:
     """Every answer is the same again, on the other database too."""
-    first = simulate(seed=5, operations=600, url=sqlite_url)
-    again = simulate(seed=5, operations=600, url=postgresql_url)
+    first = simulate(seed=5, operations=300, url=sqlite_url)
+    again = simulate(seed=5, operations=300, url=postgresql_url)
     assert first == again
 
 
@@ -47,7 +48,7 @@ def test_a_wrong_rule_is_found(sqlite_url: str, monkeypatch: pytest.MonkeyPatch)
     """The model notices a ledger that forgets to repay debts, and says how to replay the run."""
     monkeypatch.setattr(Book, "repay_debt", lambda *_: None)
     with pytest.raises(
-        SimulationFailed, match="replay it with: python -m tests.simulation --seed 6"
+        SimulationFailed, match=r"replay it with: python -m tests\.simulation --seed 6 "
     ) as failed:
         simulate(seed=6, operations=3_000, url=sqlite_url)
     assert isinstance(failed.value.__cause__, Mismatch)

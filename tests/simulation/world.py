@@ -127,6 +127,15 @@ class World:
         self._started = 0
         self.processes = [self._start() for _ in range(processes)]
         self._reader = open_database(url)
+        self._reader.transact(self._save_economy)
+
+    def _save_economy(self, connection: Connection) -> None:
+        version, name = self.economy.version, self.economy.name
+        economies.save(connection, version=version, name=name, text=TEXT, loaded_at=self.clock.now)
+
+    def audit(self) -> AuditReport:
+        """What an operator's audit says, at the simulated moment."""
+        return audit(self._reader, now=self.clock.now)
 
     def _start(self) -> Process:
         self._started += 1
@@ -142,10 +151,6 @@ class World:
         """Look at what is stored, past every process."""
         with self._reader.read() as connection:
             yield connection
-
-    def write(self, statement: sa.Executable) -> None:
-        """Change a setting that is not the ledger's, past every process."""
-        self._reader.transact(lambda connection: connection.execute(statement))
 
     def close(self) -> None:
         """Everyone ends."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 import threading
 from collections import Counter
@@ -13,15 +14,15 @@ import pytest
 import sqlalchemy as sa
 
 from tallystick.core.amounts import INT64_MAX
-from tallystick.core.ids import from_text
 from tallystick.core.times import HOUR
 from tallystick.services.audit import Audit
 from tallystick.store.audit import AuditReport, audit, journal, notes
 from tallystick.store.audit.reader import Reader
 from tallystick.store.audit.report import Findings
-from tallystick.store.engine import Database, parse_url
+from tallystick.store.engine import Database
 from tallystick.store.schema import accounts, entries, hourly_counters, transactions, transfers, wallets
 from tallystick.store.seals import seal_of
+from tests.store.conftest import Lived
 from tests.store.history import History, live, open_history
 
 TABLES = ("transactions", "accounts", "memberships", "wallets")
@@ -36,12 +37,12 @@ def history(database_url: str, tmp_path: Path) -> Iterator[History]:
     found.tally.close()
 
 
-def change(history: History, *statements: sa.Executable) -> AuditReport:
+def change(lived: Lived, *statements: sa.Executable) -> AuditReport:
     """Write with SQL what no service would, then audit."""
-    with history.tally.database.write() as connection:
+    with lived.database.write() as connection:
         for statement in statements:
             connection.execute(statement)
-    return audit(history.tally.database, now=history.clock.now)
+    return audit(lived.database, now=lived.now)
 
 
 def violated(report: AuditReport) -> set[int]:
@@ -49,13 +50,13 @@ def violated(report: AuditReport) -> set[int]:
     return {rule.number for rule in report.rules if rule.count}
 
 
-def test_everything_that_can_happen_leaves_a_sound_ledger(history: History) -> None:
+def test_everything_that_can_happen_leaves_a_sound_ledger(lived: Lived) -> None:
     """Nothing is wrong, and every rule was put to the test."""
-    report = audit(history.tally.database, now=history.clock.now)
+    report = audit(lived.database, now=lived.now)
     assert report.ok, report
     assert list(range(1, 10)) == [rule.number for rule in report.rules]
     assert all(rule.checked for rule in report.rules)
-    with history.tally.database.read() as connection:
+    with lived.database.read() as connection:
         assert report.transactions == connection.scalar(sa.select(sa.func.count()).select_from(transactions))
 
 
@@ -69,22 +70,22 @@ def test_an_empty_ledger_is_sound(database_url: str) -> None:
 
 
 @pytest.mark.parametrize("rows_at_once", [1, 2, 7])
-def test_pages_of_any_size_find_the_same(history: History, rows_at_once: int) -> None:
+def test_pages_of_any_size_find_the_same(lived: Lived, rows_at_once: int) -> None:
     """Where a page ends makes no difference, neither to what is sound nor to what is not."""
-    database = history.tally.database
-    whole = audit(database, now=history.clock.now)
-    assert whole == audit(database, now=history.clock.now, rows_at_once=rows_at_once)
+    database = lived.database
+    whole = audit(database, now=lived.now)
+    assert whole == audit(database, now=lived.now, rows_at_once=rows_at_once)
     edit = sa.update(entries).where(entries.c.type == "refund").values(amount=entries.c.amount + 1)
-    broken = change(history, edit)
+    broken = change(lived, edit)
     assert {2, 3, 8, 9} <= violated(broken)
-    assert broken == audit(database, now=history.clock.now, rows_at_once=rows_at_once)
+    assert broken == audit(database, now=lived.now, rows_at_once=rows_at_once)
 
 
-def test_notes_that_spill_add_up(history: History, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_notes_that_spill_add_up(lived: Lived, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is folded in memory and what was spilled to the temporary database are one sum."""
-    whole = audit(history.tally.database, now=history.clock.now)
+    whole = audit(lived.database, now=lived.now)
     monkeypatch.setattr(notes, "_SPILL_AT", 1)
-    assert whole == audit(history.tally.database, now=history.clock.now)
+    assert whole == audit(lived.database, now=lived.now)
 
 
 def test_progress_is_told_for_every_table(history: History) -> None:
@@ -144,9 +145,9 @@ def test_audits_of_a_busy_ledger_find_nothing(history: History) -> None:
     assert all(done)
 
 
-def test_credits_that_nobody_granted_are_found(history: History) -> None:
+def test_credits_that_nobody_granted_are_found(lived: Lived) -> None:
     """Even when lot, account of the system and wallet are edited so that they agree with each other."""
-    with history.tally.database.read() as connection:
+    with lived.database.read() as connection:
         lot = connection.execute(
             sa.select(accounts).where(
                 accounts.c.is_open, accounts.c.category == "bonus", accounts.c.unit == "credits"
@@ -156,7 +157,7 @@ def test_credits_that_nobody_granted_are_found(history: History) -> None:
     source = sa.and_(accounts.c.code == "issuance:bonus", accounts.c.unit == "credits")
     wallet = sa.and_(wallets.c.customer_id == lot.customer_id, wallets.c.unit == "credits")
     report = change(
-        history,
+        lived,
         sa.update(accounts).where(accounts.c.id == lot.id).values(credits_posted=lot.credits_posted + 5),
         sa.update(accounts).where(source).values(debits_posted=accounts.c.debits_posted + 5),
         sa.update(wallets).where(wallet).values(balance=wallets.c.balance + 5, granted=wallets.c.granted + 5),
@@ -164,12 +165,14 @@ def test_credits_that_nobody_granted_are_found(history: History) -> None:
     assert {2, 3, 9} == violated(report)
 
 
-def test_a_charge_that_was_deleted_with_all_its_lines_is_found(history: History) -> None:
+def test_a_charge_that_was_deleted_with_all_its_lines_is_found(lived: Lived) -> None:
     """What it drew is still missing from the lots."""
-    number = from_text("chg", history.charge("ada"))
-    assert number is not None
+    with lived.database.read() as connection:
+        number = connection.scalar(
+            sa.select(sa.func.max(transactions.c.id)).where(transactions.c.kind == "charge")
+        )
     report = change(
-        history,
+        lived,
         sa.delete(transactions).where(transactions.c.id == number),
         sa.delete(transfers).where(transfers.c.transaction_id == number),
         sa.delete(entries).where(entries.c.transaction_id == number),
@@ -204,14 +207,14 @@ def test_counters_of_past_hours_may_be_gone(history: History) -> None:
     assert {9} == violated(audit(history.tally.database, now=clock.now))
 
 
-def test_violations_are_counted_beyond_those_that_are_kept(history: History) -> None:
+def test_violations_are_counted_beyond_those_that_are_kept(lived: Lived) -> None:
     """A ledger that is wrong everywhere gives a short report with the right figures."""
-    report = change(history, sa.update(transactions).values(seal="broken"))
+    report = change(lived, sa.update(transactions).values(seal="broken"))
     rule = report.rules[8]
     assert rule.count == report.transactions > len(rule.violations) == 50
 
 
-def test_absurd_amounts_are_violations_and_no_crash(history: History) -> None:
+def test_absurd_amounts_are_violations_and_no_crash(lived: Lived) -> None:
     """Sums beyond what a database stores are compared all the same."""
     report = change(
         history, sa.update(transfers).values(amount=INT64_MAX), sa.update(entries).values(amount=INT64_MAX)
@@ -266,9 +269,9 @@ NEWEST = {
     ],
     ids=lambda value: value if isinstance(value, str) else None,
 )
-def test_what_is_wrong_under_a_sound_seal_is_found(history: History, rules: set[int], edit: str) -> None:
+def test_what_is_wrong_under_a_sound_seal_is_found(lived: Lived, rules: set[int], edit: str) -> None:
     """A seal only tells that nothing was edited. A program that books wrongly seals that as well: figures tell."""
-    database = history.tally.database
+    database = lived.database
     with database.write() as connection:
         system = sa.select(accounts.c.code, accounts.c.unit, accounts.c.id).where(accounts.c.kind == "system")
         names = {
@@ -279,7 +282,7 @@ def test_what_is_wrong_under_a_sound_seal_is_found(history: History, rules: set[
             connection.exec_driver_sql("PRAGMA ignore_check_constraints=ON")
         assert connection.exec_driver_sql(edit.format(**NEWEST, **names)).rowcount
     seal_again(database)
-    report = audit(database, now=history.clock.now)
+    report = audit(database, now=lived.now)
     assert rules == violated(report), report
 
 
@@ -301,22 +304,19 @@ def test_what_is_wrong_under_a_sound_seal_is_found(history: History, rules: set[
     ],
 )
 def test_values_of_the_wrong_kind_are_violations_and_no_crash(
-    sqlite_url: str, tmp_path: Path, edit: str
+    lived_sqlite: tuple[Path, int], tmp_path: Path, edit: str
 ) -> None:
     """SQLite stores anything anywhere when somebody insists."""
-    history = open_history(sqlite_url, tmp_path)
-    live(history)
-    history.tally.close()
-    path = str(parse_url(sqlite_url).database)
+    original, now = lived_sqlite
+    path = shutil.copyfile(original, tmp_path / "broken.db")
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        connection.execute("PRAGMA ignore_check_constraints=ON")
         connection.execute("PRAGMA writable_schema=ON")
         connection.execute("UPDATE sqlite_master SET sql = replace(sql, 'NOT NULL', '') WHERE type = 'table'")
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("PRAGMA ignore_check_constraints=ON")
         assert connection.execute(edit).rowcount
-    database = Database(sqlite_url)
-    report = audit(database, now=history.clock.now)
+    database = Database(f"sqlite:///{path}")
+    report = audit(database, now=now)
     database.close()
     assert not report.ok
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,8 +15,7 @@ from tallystick.core.amounts import INT64_MAX
 from tallystick.store.audit import AuditReport, audit
 from tallystick.store.engine import Database
 from tallystick.store.schema import accounts, budgets, entries, metadata, transfers, wallets
-from tests.postgres import temporary_database
-from tests.store.history import live, open_history
+from tests.store.conftest import Lived
 
 # What operators and logins set or measure. None of it says what anybody has, or had, or why.
 OUT_OF_SCOPE = {
@@ -36,12 +34,12 @@ ROWS = 2
 Row = dict[str, Any]
 
 
-class Lived(Database):
+class Tampered(Database):
     """A database in which much has happened; its readers see what somebody did to it with SQL."""
 
-    def __init__(self, url: str, now: int) -> None:
-        super().__init__(url, pool_size=1)
-        self._now = now
+    def __init__(self, lived: Lived) -> None:
+        super().__init__(lived.database.url.render_as_string(hide_password=False), pool_size=1)
+        self._now = lived.now
         self._deed: sa.Executable | None = None
         self._rows: dict[str, list[Row]] = {}
 
@@ -71,23 +69,10 @@ class Lived(Database):
         return self._rows[table.name]
 
 
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
-def lived(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lived]:
-    """One history for all tests of this file, on each engine."""
-    folder = tmp_path_factory.mktemp("lived")
-    if request.param == "sqlite":
-        yield from _live(f"sqlite:///{folder / 'tally.db'}", folder)
-    else:
-        with temporary_database(request.getfixturevalue("postgres_server")) as url:
-            yield from _live(url, folder)
-
-
-def _live(url: str, folder: Path) -> Iterator[Lived]:
-    """Make the history, and lift the rules by which the database itself would stop some edits."""
-    history = open_history(url, folder)
-    live(history)
-    history.tally.close()
-    database = Lived(url, history.clock.now)
+@pytest.fixture(scope="module")
+def tampered(lived_once: Lived) -> Iterator[Tampered]:
+    """One history for all tests, without the rules by which the database itself would stop some edits."""
+    database = Tampered(lived_once)
     if database.is_sqlite:
         sa.event.listen(database.engine, "connect", _ignore_checks)
     else:
@@ -134,17 +119,17 @@ def edits(column: sa.Column[Any], value: Any) -> list[Any]:  # noqa: ANN401 - a 
     return [other for other in dict.fromkeys(others) if other != value]
 
 
-def victims(column: sa.Column[Any], lived: Lived) -> list[Row]:
+def victims(column: sa.Column[Any], tampered: Tampered) -> list[Row]:
     """The rows in which an edit of this column means anything, those with something in the column first."""
     table, name = column.table, column.name
-    rows = lived.rows(table)
+    rows = tampered.rows(table)
     if (table, name) == (wallets, "next_due_at"):
-        expiring = [row for row in lived.rows(accounts) if row["is_open"] and row["expires_at"]]
+        expiring = [row for row in tampered.rows(accounts) if row["is_open"] and row["expires_at"]]
         owners = {(row["customer_id"], row["unit"]) for row in expiring if not row["voided"]}
         rows = [row for row in rows if (row["customer_id"], row["unit"]) in owners]
     elif (table, name) == (wallets, "has_budgets"):
         limited = {
-            row["customer_id"] for row in lived.rows(budgets)
+            row["customer_id"] for row in tampered.rows(budgets)
         }  # Of others the flag costs a look, no more.
         rows = [row for row in rows if row["customer_id"] in limited]
     elif (table, name) == (wallets, "id"):
@@ -162,56 +147,56 @@ def test_every_table_is_in_the_ledger_or_has_a_reason_not_to_be() -> None:
     assert len(LEDGER) == 11
 
 
-def test_an_audit_of_the_untouched_history_finds_nothing(lived: Lived) -> None:
+def test_an_audit_of_the_untouched_history_finds_nothing(tampered: Tampered) -> None:
     """What the other tests find is what they did; and every table of the ledger has rows to tamper with."""
-    report = lived.audit_after(None)
+    report = tampered.audit_after(None)
     assert report.ok, report
-    assert all(lived.rows(table) for table in LEDGER)
+    assert all(tampered.rows(table) for table in LEDGER)
 
 
 @pytest.mark.parametrize("column", COLUMNS, ids=lambda column: f"{column.table.name}.{column.name}")
-def test_an_edited_column_is_found(lived: Lived, column: sa.Column[Any]) -> None:
+def test_an_edited_column_is_found(tampered: Tampered, column: sa.Column[Any]) -> None:
     """Whatever is written over a value of this column, the audit tells."""
     table = column.table
     assert isinstance(table, sa.Table)
-    chosen = victims(column, lived)
+    chosen = victims(column, tampered)
     assert chosen
-    taken = {row[column.name] for row in lived.rows(table)} if is_unique(column) else set()
+    taken = {row[column.name] for row in tampered.rows(table)} if is_unique(column) else set()
     for row in chosen[:: max(len(chosen) // ROWS, 1)]:
         for value in edits(column, row[column.name]):
             if value in taken:
                 continue  # The database itself forbids it.
-            report = lived.audit_after(sa.update(table).where(at(table, row)).values({column.name: value}))
+            report = tampered.audit_after(sa.update(table).where(at(table, row)).values({column.name: value}))
             assert not report.ok, f"{row} with {value!r}"
 
 
 @pytest.mark.parametrize("table", LEDGER, ids=lambda table: table.name)
-def test_a_deleted_row_is_found(lived: Lived, table: sa.Table) -> None:
+def test_a_deleted_row_is_found(tampered: Tampered, table: sa.Table) -> None:
     """Rows do not vanish; only the counters of hours that are over may be thrown away.
 
     A transaction that did nothing has nothing that would miss it.
     """
-    rows = lived.rows(table)
+    rows = tampered.rows(table)
     if table.name == "hourly_counters":
         newest = max(row["window_at"] for row in rows)
         rows = [row for row in rows if row["window_at"] == newest]
     elif table.name == "transactions":
-        told = {row["transaction_id"] for line in (transfers, entries) for row in lived.rows(line)}
+        told = {row["transaction_id"] for line in (transfers, entries) for row in tampered.rows(line)}
         rows = [row for row in rows if row["id"] in told or row["subject_id"] or row["kind"] == "plan_change"]
     for row in rows[:: max(len(rows) // 8, 1)]:
-        report = lived.audit_after(sa.delete(table).where(at(table, row)))
+        report = tampered.audit_after(sa.delete(table).where(at(table, row)))
         assert not report.ok, row
 
 
 @pytest.mark.parametrize("table", LEDGER, ids=lambda table: table.name)
-def test_an_added_row_is_found(lived: Lived, table: sa.Table) -> None:
+def test_an_added_row_is_found(tampered: Tampered, table: sa.Table) -> None:
     """A copy of a row under another key belongs to nothing."""
     unique = [column.name for column in table.columns if is_unique(column)]
-    rows = lived.rows(table)
+    rows = tampered.rows(table)
     for row in rows[:: max(len(rows) // 8, 1)]:
         copy = dict(row)
         for name in unique:
             value = copy[name]
             copy[name] = f"{value}x" if isinstance(value, str) else None if value is None else value + 5000
-        report = lived.audit_after(sa.insert(table).values(copy))
+        report = tampered.audit_after(sa.insert(table).values(copy))
         assert not report.ok, copy

@@ -16,7 +16,17 @@ from tallystick.api.auth import Gate
 from tallystick.api.metrics import Metrics
 from tallystick.api.middleware import Frame
 from tallystick.api.rendering import json_bytes
-from tallystick.api.routes import billing, charges, customers, economy, grants, holds, identity, operations
+from tallystick.api.routes import (
+    billing,
+    charges,
+    customers,
+    economy,
+    grants,
+    holds,
+    identity,
+    operations,
+    settlements,
+)
 from tallystick.bootstrap import Tally
 from tallystick.core.ids import to_text
 
@@ -24,6 +34,7 @@ from tallystick.core.ids import to_text
 ROUTERS = (
     charges.routes,
     holds.routes,
+    settlements.routes,
     billing.routes,
     grants.routes,
     identity.auth,

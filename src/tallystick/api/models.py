@@ -234,6 +234,16 @@ class GrantBody(Body):
     reference: str | None = None
 
 
+class SettlementBody(Body):
+    """Who pays whom for work, and how much. A price of 0 settles nothing."""
+
+    payer: CustomerName = Field(alias="from")
+    to: CustomerName
+    price: AmountOrZero
+    unit: str | None = None
+    description: str | None = None
+
+
 class ReasonBody(Body):
     """Why."""
 

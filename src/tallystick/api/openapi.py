@@ -25,7 +25,7 @@ _REFS: Final = "#/components/schemas/{model}"
 _DEFAULT: Final = {400, 404, 405, 413, 500, 503}
 _WITH_CALLER: Final = {401, 403, 429}
 _WITH_INPUT: Final = {409, 422}
-_THAT_SPEND: Final = ("/charges", "/holds", "/holds/{hold_id}/capture")
+_THAT_SPEND: Final = ("/charges", "/holds", "/holds/{hold_id}/capture", "/settlements")
 
 
 def document_of(app: FastAPI) -> dict[str, Any]:

@@ -53,8 +53,7 @@ class Remote:
                 timeout=TIMEOUT,
                 transport=transport,
                 trust_env=not own,
-                verify=parts.scheme == "https"
-                or not own,  # Reading certificates that nobody asks for takes time.
+                verify=parts.scheme == "https" or not own,  # reading certificates takes time
             )
         except (httpx.InvalidURL, ValueError) as error:
             raise _unusable(url, str(error)) from error

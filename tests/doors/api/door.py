@@ -19,6 +19,7 @@ from tallystick.api.metrics import Metrics
 from tallystick.bootstrap import Tally
 from tallystick.services.identity import Identity
 from tallystick.services.passwords import Passwords
+from tests.contract.conformance import contract_of
 from tests.tallies import FakeClock
 
 ADMIN = "tly_the-admin-key-of-the-tests"
@@ -146,7 +147,14 @@ class Door:
     def client_of(self, token: str | None) -> httpx.Client:
         """A client that shows a token, or none."""
         headers = {} if token is None else {"Authorization": f"Bearer {token}"}
-        return httpx.Client(base_url=f"{self.url}/api/v1", headers=headers, timeout=30)
+        hooks = {"response": [self._check]}
+        return httpx.Client(base_url=f"{self.url}/api/v1", headers=headers, timeout=30, event_hooks=hooks)
+
+    def _check(self, answer: httpx.Response) -> None:
+        """Every answer has the form that the OpenAPI document promises."""
+        body, kind = answer.read(), answer.headers.get("content-type", "")
+        contract = contract_of(self.app)
+        contract.check(answer.request.method, answer.request.url.path, answer.status_code, kind, body)
 
     def key(self) -> dict[str, str]:
         """The header with an idempotency key that nobody used."""
@@ -157,16 +165,8 @@ class Door:
     ) -> httpx.Response:
         """Any request; a fresh idempotency key unless one, or None, is given."""
         headers = {} if key is None else self.key() if not key else {"Idempotency-Key": key}
-        if token is not None:
-            headers["Authorization"] = f"Bearer {token}"
-        client = self.client
-        return httpx.Client.request(
-            client,
-            method,
-            path,
-            headers=headers if token is not None else {**headers, "Authorization": ""},
-            json=body,
-        )
+        headers["Authorization"] = f"Bearer {token}" if token is not None else ""
+        return self.client.request(method, path, headers=headers, json=body)
 
     def post(self, path: str, body: object = None, **terms: Any) -> Any:
         """A POST that must succeed; gives the body, its numbers as decimals."""

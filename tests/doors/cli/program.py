@@ -79,10 +79,8 @@ class Program:
     def __init__(self, url: str, folder: Path, *, key: str | None) -> None:
         self.url = url
         self.folder = folder
-        ours: dict[str, str | None] = {
-            name: None for name in os.environ if name.startswith(("TALLY_", "STRIPE_", "E2B_"))
-        }
-        self.environ: dict[str, str | None] = ours | {
+        self.environ: dict[str, str | None] = {name: None for name in os.environ if name.startswith("TALLY_")}
+        self.environ |= {
             "TALLY_URL": url,
             "TALLY_API_KEY": key,
             "XDG_CONFIG_HOME": str(folder / "config"),

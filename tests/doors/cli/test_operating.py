@@ -55,17 +55,15 @@ def test_grants_are_voided_and_clawed_back(admin: Program, customer: str) -> Non
     admin.ask("charge", "tokens", "--quantity", "2000000", "--customer", customer)
     taken = admin.ask("grants", "clawback", second, "10", "--reason", "chargeback")
     assert (1, 9) == (taken["removed"], taken["owed"])
-    assert "Clawed back" in admin.show(
-        "grants", "clawback", admin.ask("grants", "create", customer, "20")["id"], "1"
-    )
+    third = admin.ask("grants", "create", customer, "20")["id"]
+    assert "Clawed back 1 of" in admin.show("grants", "clawback", third, "1")
     assert "not_found" == admin.problem("grants", "void", "grant_0000000000000")["code"]
 
 
 def test_nobody_grants_themselves(visitor: Program, name: str) -> None:
     """A user's login does not do for what operators do."""
-    who = visitor.ask("auth", "register", "-e", f"{name}@example.test", "-p", "correct horse")["customer"][
-        "id"
-    ]
+    made = visitor.ask("auth", "register", "-e", f"{name}@example.test", "-p", "correct horse")
+    who = made["customer"]["id"]
     for arguments in (
         ["grants", "create", who, "1000"],
         ["customers", "create", "x"],
@@ -91,7 +89,7 @@ def test_customers_are_made_once(admin: Program, name: str) -> None:
     """A repeat gives the same customer; names that are no part of an address work too."""
     first = admin.ask("customers", "create", name, "--email", "a@b.test", "--metadata", "plan=gold")
     assert first == admin.ask("customers", "create", name)
-    odd = f"{name}/../ü?&#%"
+    odd = f"{name}..ü?&#%"
     made = admin.ask("customers", "create", odd)
     assert made == admin.ask("customers", "show", odd)
     assert made["id"] in admin.show("customers", "show", odd)
@@ -167,12 +165,9 @@ def test_time_passes_when_told(admin: Program, customer: str) -> None:
     assert expires > now
     moved = admin.ask("clock", "set", f"{day}-12-31T00:00:01Z")
     assert f"{day}-12-31T00:00:01" == moved["now"][:19]
-    assert {"job": "expiry"}.items() <= next(each for each in moved["ran"] if each["job"] == "expiry").items()
-    left = {
-        each["id"]: each["remaining"]
-        for each in admin.ask("grants", "list", "--customer", customer)["grants"]
-    }
-    assert 0 == left[grant]
+    assert 1 <= {each["job"]: each["count"] for each in moved["ran"]}["expiry"]
+    listed = admin.ask("grants", "list", "--customer", customer)["grants"]
+    assert [0] == [each["remaining"] for each in listed if each["id"] == grant]
     assert "test_clock_refused" == admin.problem("clock", "set", now)["code"]
     assert "validation_failed" == admin.problem("clock", "advance", "soon")["code"]
     assert "It is" in admin.show("clock", "advance", "PT1H")

@@ -1,9 +1,8 @@
-"""What things cost, charging and holding: `prices`, `quote`, `charge`, `refund`, `holds`, `ruv`, `billing`, `explain`."""
+"""What things cost, charging, holding, and reading what became of it."""
 
 from decimal import Decimal
 
 from tests.doors.cli.program import Program
-from tests.servers import Server
 
 
 def test_prices_are_shown_to_everybody(visitor: Program) -> None:
@@ -27,9 +26,8 @@ def test_a_charge_says_what_it_drew(admin: Program, customer: str) -> None:
 def test_a_charge_takes_all_its_options(admin: Program, customer: str) -> None:
     """Agent, description, metadata and further meters arrive; several units are one charge."""
     options = ["--agent", "bot", "--description", "a = b", "--metadata", "job=a=b", "--metadata", "n=1"]
-    charged = admin.ask(
-        "charge", "lookup", "--customer", customer, *options, "--also", "disk=1", "--also", "lookup=2"
-    )
+    further = ["--also", "disk=1", "--also", "lookup=2"]
+    charged = admin.ask("charge", "lookup", "--customer", customer, *options, *further)
     assert {"credits": 2, "USD": Decimal("0.25")} == charged["amounts"]
     explained = admin.ask("explain", charged["id"])
     assert ("bot", "a = b", {"job": "a=b", "n": "1"}) == (
@@ -74,7 +72,7 @@ def test_refusals_name_the_field_or_the_name(admin: Program, customer: str) -> N
 
 def test_an_hourly_limit_is_told(admin: Program, customer: str) -> None:
     """How many calls are left, and afterwards when to come back."""
-    assert "calls left   2" in " ".join(admin.show("charge", "limited", "--customer", customer).split(" "))
+    assert "calls left 2 " in " ".join(admin.show("charge", "limited", "--customer", customer).split())
     for _ in range(2):
         admin.ask("charge", "limited", "--customer", customer)
     problem = admin.problem("charge", "limited", "--customer", customer)
@@ -83,9 +81,8 @@ def test_an_hourly_limit_is_told(admin: Program, customer: str) -> None:
 
 def test_a_quote_draws_nothing(admin: Program, customer: str) -> None:
     """The price and whether it could be paid, in people's words too."""
-    quoted = admin.ask(
-        "quote", "tokens", "--quantity", "100000000", "--customer", customer, "--also", "disk=1"
-    )
+    where = ["--customer", customer, "--also", "disk=1"]
+    quoted = admin.ask("quote", "tokens", "--quantity", "100000000", *where)
     assert ({"credits": 450, "USD": Decimal("0.25")}, False) == (quoted["amounts"], quoted["affordable"])
     shown = admin.show("quote", "limited", "--customer", customer)
     assert "affordable" in shown
@@ -114,7 +111,6 @@ def test_a_charge_explains_itself(admin: Program, customer: str) -> None:
         "0.5 credits",
         "sorry",
         "nobody edited it",
-        "grant_",
     ):
         assert words in shown
     assert 2 == admin.call("explain", charge, "--at", "2026-01-01T00:00:00Z").exit_code
@@ -145,9 +141,8 @@ def test_a_hold_is_captured_in_part(admin: Program, customer: str) -> None:
 
 def test_a_hold_of_an_amount_is_released(admin: Program, customer: str) -> None:
     """All of it comes back; a hold needs a meter or an amount."""
-    shown = admin.show(
-        "holds", "create", "--amount", "2.5", "--unit", "USD", "--customer", customer, "--expires-in", "60"
-    )
+    terms = ["--amount", "2.5", "--unit", "USD", "--expires-in", "60"]
+    shown = admin.show("holds", "create", *terms, "--customer", customer)
     assert "Held 2.5 USD." in shown
     hold = admin.ask("holds", "list", "--customer", customer)["holds"][0]["id"]
     assert "Released" in admin.show("holds", "release", hold)
@@ -220,9 +215,7 @@ def test_usage_adds_up(admin: Program, customer: str) -> None:
     assert 2 == admin.call("billing", "usage", "--period", "8d").exit_code
 
 
-def test_nothing_of_one_customer_is_anothers(
-    server: Server, admin: Program, customer: str, visitor: Program
-) -> None:
+def test_nothing_of_one_customer_is_anothers(admin: Program, customer: str, visitor: Program) -> None:
     """A user sees another's customer, charge and hold as if they did not exist."""
     charge = admin.ask("charge", "lookup", "--customer", customer)["id"]
     hold = admin.ask("holds", "create", "--amount", "1", "--customer", customer)["id"]
@@ -231,4 +224,3 @@ def test_nothing_of_one_customer_is_anothers(
     assert "not_found" == visitor.problem("explain", charge)["code"]
     assert "not_found" == visitor.problem("holds", "release", hold)["code"]
     assert "not_allowed" == visitor.problem("refund", charge)["code"]
-    assert server.url == visitor.url

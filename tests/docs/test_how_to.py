@@ -1,0 +1,73 @@
+"""The programs and files of the how-tos do what they are said to do."""
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tallystick.core.economy_file import load
+from tests.servers import Server, running_server
+
+DOCS = Path(__file__).parent.parent.parent / "docs"
+GPT_PRICE = 0.002  # of the starter economy, per token
+
+
+def blocks(document: Path, language: str) -> list[str]:
+    """The code blocks of a language, without their indentation."""
+    found = re.finditer(rf"^( *)```{language}\n(.*?)^ *```$", document.read_text(), re.DOTALL | re.MULTILINE)
+    return [re.sub(rf"^{block[1]}", "", block[2], flags=re.MULTILINE) for block in found]
+
+
+def test_economy_files_in_the_documentation_are_valid() -> None:
+    """Each whole economy file that a document shows is one that the checker takes."""
+    shown = [
+        (document.stem, text)
+        for document in DOCS.rglob("*.md")
+        for text in blocks(document, "toml")
+        if "[economy]" in text
+    ]
+    assert {"tutorial", "write-an-economy-file"} <= {name for name, _ in shown}
+    for name, text in shown:
+        assert load(text, name=name).meters
+
+
+@pytest.fixture
+def server(database_url: str, tmp_path: Path) -> Iterator[Server]:
+    """A server of the starter economy."""
+    with running_server(tmp_path, economy="starter", database_url=database_url) as running:
+        yield running
+
+
+@pytest.mark.slow
+def test_metering_a_tool_with_holds(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The work is paid for what it used, once even when the job runs again, and not at all when it fails."""
+    user = {"email": "ada@example.com", "password": "correct horse battery"}
+    token = httpx.post(f"{server.url}/api/v1/auth/register", json=user).json()["token"]
+    monkeypatch.setenv("TALLY_URL", server.url)
+    monkeypatch.setenv("TALLY_API_KEY", token)
+    [program] = blocks(DOCS / "how-to" / "meter-a-tool-with-holds.md", "python")
+    names: dict[str, Any] = {}
+    exec(program, names)  # noqa: S102 - the program of the document
+    answer: Callable[[str, str], str] = names["answer_question"]
+
+    def balance() -> dict[str, Any]:
+        shown: dict[str, Any] = names["tally"].get("/billing/balance").json()
+        return shown
+
+    names["ask_the_model"] = lambda question, *, most_tokens: (question.upper(), most_tokens - 1000)
+    for _ in range(2):
+        assert "WHY?" == answer("job-1", "why?")
+        assert (1000 - 3000 * GPT_PRICE, 0) == (balance()["available"], balance()["held"])
+
+    def fail(_question: str, *, most_tokens: int) -> tuple[str, int]:
+        assert 1000 - 3000 * GPT_PRICE - most_tokens * GPT_PRICE == balance()["available"]
+        raise ConnectionError
+
+    names["ask_the_model"] = fail
+    with pytest.raises(ConnectionError):
+        answer("job-2", "why not?")
+    assert (1000 - 3000 * GPT_PRICE, 0) == (balance()["available"], balance()["held"])
+    names["tally"].close()
