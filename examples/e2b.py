@@ -76,6 +76,8 @@ def main() -> None:
     operator.post("/test/clock", advance="P30D")
     balance = user.get("/billing/balance")
     say("a month later nothing is lost", balance=balance["balance"], frozen_since=balance["frozen_at"][:10])
+    for wallet in operator.get(f"/customers/{customer}/explain")["wallets"]:
+        say("explained", balance=wallet["balance"], frozen_since=wallet["frozen_at"][:10])
     operator.post(f"/customers/{customer}/thaw")
     say("thawed: one hour", costs=run(user, 3600, why="one hour")["amount"])
 

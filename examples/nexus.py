@@ -18,7 +18,8 @@ def main() -> None:
 
     heading("A task at 10 credits")
     fee = operator.get("/economy")["task_fee"]
-    worked_out = fee_of(10_000_000, fee["basis_points"], 0, fee["rounding"])
+    fixed = int(fee["fixed"] * 1_000_000)
+    worked_out = fee_of(10_000_000, fee["basis_points"], fixed, fee["rounding"])
     say(f"a fee of {fee['basis_points']} basis points", of_10=Decimal(worked_out) / 1_000_000)
     agreed = {"from": requester_id, "to": owner_id, "price": 10}
     done = operator.post("/settlements", **agreed, description="summarise a paper")

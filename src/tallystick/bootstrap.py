@@ -11,6 +11,7 @@ from tallystick.core.errors import ConfigurationError
 from tallystick.core.ids import IdSource
 from tallystick.services.billing import Billing, HoldsView
 from tallystick.services.budgets import Budgets
+from tallystick.services.charges import Charges
 from tallystick.services.clock import Clock, system_time
 from tallystick.services.context import ActiveEconomy, Context
 from tallystick.services.customers import Customers
@@ -20,10 +21,11 @@ from tallystick.services.explain import Explain
 from tallystick.services.grants import Grants, Wallets
 from tallystick.services.group_commit import GroupCommit
 from tallystick.services.health import Health
+from tallystick.services.holds import Holds
 from tallystick.services.identity import Identity
 from tallystick.services.keys import Keys
 from tallystick.services.plans import Plans
-from tallystick.services.pricing import Charges, Holds, Pricing
+from tallystick.services.pricing import Pricing
 from tallystick.services.settlements import Settlements
 from tallystick.services.test_clock import TestClock
 from tallystick.store import settings

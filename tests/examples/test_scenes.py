@@ -107,6 +107,7 @@ def test_e2b(database_url: str, tmp_path: Path) -> None:
         a week later expired 47.3864 left 6.2371
         403 WALLET_FROZEN says the USD wallet is frozen
         a month later nothing is lost balance 6.2371 frozen_since 20
+        explained balance 6.2371 frozen_since 20
         thawed: one hour costs 0.1089
         promotional_grant hackathon 50 56.2371 USD
         expiry promotional_grant -47.3864 6.2371 USD

@@ -141,12 +141,12 @@ def test_a_charge_in_two_units_is_explained_in_both(world: World) -> None:
 
 
 def test_further_meters_of_a_charge_are_parts_of_their_own(world: World) -> None:
-    """Only the first meter's quantity is on record, so only that one shows its working."""
+    """Each meter shows its own quantity and working."""
     world.grant(100)
     usage = Usage("work", quantity=4, also=[("limited", 1)], customer=USER)
     charge = world.tally.charges.create(SYSTEM, usage, idempotency_key="k").value
     parts = explain(world, to_text("chg", charge.id)).explain.prices
-    assert [("work", 4, 1), ("limited", 1, 0)] == [
+    assert [("work", 4, 1), ("limited", 1, 1)] == [
         (part.meter, whole(part.amount), len(part.lines)) for part in parts
     ]
 
@@ -272,6 +272,22 @@ def test_before_the_first_line_a_wallet_was_empty(world: World) -> None:
     assert (0, 0, ()) == (first.balance, first.entries, first.lots)
     now = world.tally.explain.customer(SYSTEM, USER)
     assert (world.clock.micros, 5 * MICROS, 1) == (now.at, now.wallets[0].balance, now.wallets[0].entries)
+
+
+def test_a_frozen_wallet_is_shown_as_frozen_from_that_moment_on(world: World) -> None:
+    """Not before it, and not any more once it is thawed."""
+    before = world.clock.micros
+    world.clock.advance("PT1H")
+    world.freeze()
+    frozen_at = world.clock.micros
+    world.clock.advance("PT1H")
+    shown = world.tally.explain.customer(SYSTEM, USER).wallets[0]
+    assert (frozen_at, None) == (
+        shown.frozen_at,
+        world.tally.explain.customer(SYSTEM, USER, before).wallets[0].frozen_at,
+    )
+    world.tally.wallets.thaw(SYSTEM, customer=USER)
+    assert world.tally.explain.customer(SYSTEM, USER).wallets[0].frozen_at is None
 
 
 def test_a_statement_that_was_edited_does_not_agree_any_more(world: World) -> None:

@@ -11,10 +11,13 @@ from tallystick.core.book import Book
 from tallystick.core.catalog import Economy
 from tallystick.core.ids import MAX_NODES, IdSource
 from tallystick.core.operations import Operation
+from tallystick.store import economies
+from tallystick.store.audit import AuditReport, audit
 from tallystick.store.driver import Change, Driver, Insert, Row
 from tallystick.store.engine import Database
 from tallystick.store.ledger import Ledger
 from tallystick.store.results import Outcome
+from tests.economy_of_tests import TEXT
 
 T = TypeVar("T")
 
@@ -131,7 +134,7 @@ class World:
 
     def _save_economy(self, connection: Connection) -> None:
         version, name = self.economy.version, self.economy.name
-        economies.save(connection, version=version, name=name, text=TEXT, loaded_at=self.clock.now)
+        economies.add(connection, version=version, name=name, text=TEXT, loaded_at=self.clock.now)
 
     def audit(self) -> AuditReport:
         """What an operator's audit says, at the simulated moment."""

@@ -14,8 +14,10 @@ import pytest
 import sqlalchemy as sa
 
 from tallystick.core.amounts import INT64_MAX
+from tallystick.core.errors import BudgetExceeded
 from tallystick.core.times import HOUR
 from tallystick.services.audit import Audit
+from tallystick.services.context import SYSTEM
 from tallystick.store.audit import AuditReport, audit, journal, notes
 from tallystick.store.audit.reader import Reader
 from tallystick.store.audit.report import Findings
@@ -23,7 +25,7 @@ from tallystick.store.engine import Database
 from tallystick.store.schema import accounts, entries, hourly_counters, transactions, transfers, wallets
 from tallystick.store.seals import seal_of
 from tests.store.conftest import Lived
-from tests.store.history import History, live, open_history
+from tests.store.history import ECONOMY, History, live, open_history
 
 TABLES = ("transactions", "accounts", "memberships", "wallets")
 
@@ -145,6 +147,21 @@ def test_audits_of_a_busy_ledger_find_nothing(history: History) -> None:
     assert all(done)
 
 
+def test_a_unit_that_the_economy_gains_later_fits_in(history: History, tmp_path: Path) -> None:
+    """Customers get their wallets in it when they are first looked at, under the budgets that they have."""
+    path = tmp_path / "later.toml"
+    gems = '[units.gems]\ndescription = "Gems"\n[meters.gem]\ncategory = "gems"\ndescription = "A gem"\n'
+    path.write_text(f'{ECONOMY}\n{gems}[[meters.gem.prices]]\nunit = "gems"\nkind = "flat"\nflat = 2\n')
+    history.tally.economies.activate(str(path))
+    history.tally.budgets.put(SYSTEM, level="customer", customer="ada", amount=3, unit="gems", per="day")
+    history.grant("ada", 10, unit="gems")
+    history.charge("ada", "gem")
+    with pytest.raises(BudgetExceeded):
+        history.charge("ada", "gem")
+    report = audit(history.tally.database, now=history.clock.now)
+    assert report.ok, report
+
+
 def test_credits_that_nobody_granted_are_found(lived: Lived) -> None:
     """Even when lot, account of the system and wallet are edited so that they agree with each other."""
     with lived.database.read() as connection:
@@ -217,7 +234,7 @@ def test_violations_are_counted_beyond_those_that_are_kept(lived: Lived) -> None
 def test_absurd_amounts_are_violations_and_no_crash(lived: Lived) -> None:
     """Sums beyond what a database stores are compared all the same."""
     report = change(
-        history, sa.update(transfers).values(amount=INT64_MAX), sa.update(entries).values(amount=INT64_MAX)
+        lived, sa.update(transfers).values(amount=INT64_MAX), sa.update(entries).values(amount=INT64_MAX)
     )
     assert {2, 3, 4, 8, 9} <= violated(report)
 
@@ -270,7 +287,7 @@ NEWEST = {
     ids=lambda value: value if isinstance(value, str) else None,
 )
 def test_what_is_wrong_under_a_sound_seal_is_found(lived: Lived, rules: set[int], edit: str) -> None:
-    """A seal only tells that nothing was edited. A program that books wrongly seals that as well: figures tell."""
+    """A seal only tells that nothing was edited. A program that books wrongly seals that too."""
     database = lived.database
     with database.write() as connection:
         system = sa.select(accounts.c.code, accounts.c.unit, accounts.c.id).where(accounts.c.kind == "system")

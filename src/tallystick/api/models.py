@@ -16,8 +16,10 @@ from pydantic_core import PydanticCustomError
 
 from tallystick.core.amounts import MAX_AMOUNT_MICROS, MICROS, parse_amount, parse_quantity
 from tallystick.core.errors import ValidationFailed
+from tallystick.services.charges import MAX_BATCH
+from tallystick.services.holds import DEFAULT_HOLD_SECONDS
 from tallystick.services.pages import DEFAULT_LIMIT, MAX_LIMIT
-from tallystick.services.pricing import DEFAULT_HOLD_SECONDS, MAX_BATCH, MAX_HOLD_SECONDS, MAX_PARTS, Usage
+from tallystick.services.pricing import MAX_HOLD_SECONDS, MAX_PARTS, Usage
 
 _LARGEST: Final = MAX_AMOUNT_MICROS // MICROS
 _LARGEST_FLOAT: Final = Decimal("1e300")

@@ -25,6 +25,7 @@ _REFS: Final = "#/components/schemas/{model}"
 _DEFAULT: Final = {400, 404, 405, 413, 500, 503}
 _WITH_CALLER: Final = {401, 403, 429}
 _WITH_INPUT: Final = {409, 422}
+_LIMITED: Final = {"/api/v1/charges", "/api/v1/holds"}
 _THAT_SPEND: Final = ("/charges", "/holds", "/holds/{hold_id}/capture", "/settlements")
 
 
@@ -40,6 +41,7 @@ def document_of(app: FastAPI) -> dict[str, Any]:
         for method, operation in operations.items():
             _add_problems(path, method, operation)
             _add_idempotency(operation)
+            _add_limits(path, operation)
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)
     return document
@@ -63,12 +65,15 @@ def _add_problems(path: str, method: str, operation: dict[str, Any]) -> None:
     if method == "post" and path.removeprefix("/api/v1") in _THAT_SPEND:
         statuses.add(402)
     titles = _titles()
-    content = {PROBLEM: {"schema": {"$ref": _REFS.format(model="Problem")}}}
     responses: dict[str, Any] = operation["responses"]
     responses.pop("422", None)
     for status in sorted(statuses):
-        responses.setdefault(str(status), {"description": titles[status], "content": content})
+        responses.setdefault(str(status), {"description": titles[status], "content": _problem()})
     operation["responses"] = dict(sorted(responses.items()))
+
+
+def _problem() -> dict[str, Any]:
+    return {PROBLEM: {"schema": {"$ref": _REFS.format(model="Problem")}}}
 
 
 def _titles() -> dict[int, str]:
@@ -92,3 +97,21 @@ def _add_idempotency(operation: dict[str, Any]) -> None:
     for status, response in operation["responses"].items():
         if status.startswith("2"):
             response.setdefault("headers", {})["Idempotent-Replayed"] = header
+
+
+def _add_limits(path: str, operation: dict[str, Any]) -> None:
+    """Say where a limit shows what is left of it, and when to come again."""
+    limits = {
+        "RateLimit-Policy": _header('The limit: `"hourly";q=120;w=3600` is 120 in 3600 seconds'),
+        "RateLimit": _header('What is left of it: `"hourly";r=119;t=1800`, for another 1800 seconds'),
+    }
+    wait = {"Retry-After": _header("When to come again, in seconds; of a 402 only where a grant is due")}
+    for status, response in operation["responses"].items():
+        if status == "429" or (status == "201" and path in _LIMITED):
+            response.setdefault("headers", {}).update(limits)
+        if status in {"402", "429", "503"}:
+            response.setdefault("headers", {}).update(wait)
+
+
+def _header(description: str) -> dict[str, Any]:
+    return {"description": description, "schema": {"type": "string"}}

@@ -124,6 +124,8 @@ class Remote:
                 self._sleep(pause)
                 continue
             wait = None if pause is None else _wait(response, pause, repeatable=repeatable)
+            if wait is None and lost and method == "DELETE" and response.status_code == httpx.codes.NOT_FOUND:
+                return None  # The try whose answer was lost removed it.
             if wait is None:
                 return self._read(response, key)
             self._sleep(wait)

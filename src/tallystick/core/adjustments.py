@@ -362,7 +362,8 @@ class SetFrozen(Operation):
         for lot in wallet.lots:
             is_open = lot.credits > lot.debits
             if is_open and lot.expires_at is not None and lot.expires_at > since and not lot.voided:
-                lot.expires_at += max(book.now - since, 0)
+                # A lot that came while the wallet was frozen was frozen for less time.
+                lot.expires_at += max(book.now - max(since, lot.effective_at), 0)
                 book.moved_expiry[lot.id] = lot
                 moved.append((lot.id, lot.expires_at))
                 wallet.due_by(lot.expires_at)

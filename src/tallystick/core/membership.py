@@ -12,7 +12,6 @@ from tallystick.core.plans import allowance_top_up, period_containing
 from tallystick.core.times import add
 from tallystick.core.words import COVER, UNLIMITED
 
-
 CoverChange = tuple[str, int | None, int | None]  # unit, the lot that covered its charges, the lot that does now
 
 
@@ -33,7 +32,7 @@ class PlanResult(NamedTuple):
 
 
 def open_wallet(book: Book, customer_id: int, unit: str) -> Wallet:
-    """An empty wallet with its debt account; the store writes both."""
+    """An empty wallet with its debt account; the store writes both. The customer may have budgets already."""
     wallet = Wallet(
         book.new_id(),
         customer_id,
@@ -42,7 +41,7 @@ def open_wallet(book: Book, customer_id: int, unit: str) -> Wallet:
         None,
         None,
         NEVER,
-        False,  # noqa: FBT003 - no budgets yet
+        any(each.has_budgets for (owner, _), each in book.wallets.items() if owner == customer_id),
         *(0,) * 9,
     )
     book.add_wallet(wallet)

@@ -55,6 +55,7 @@ class ChargeResult(NamedTuple):
     created_at: int
     spends: tuple[Spend, ...] = ()
     counts: tuple[Count, ...] = ()
+    also: tuple[tuple[str, int], ...] = ()
 
 
 class HoldResult(NamedTuple):
@@ -76,6 +77,7 @@ class HoldResult(NamedTuple):
     created_at: int
     spends: tuple[Spend, ...] = ()
     counts: tuple[Count, ...] = ()
+    also: tuple[tuple[str, int], ...] = ()
 
 
 class ResolveResult(NamedTuple):
@@ -145,6 +147,7 @@ class PricedOperation(Operation):
     parts: tuple[Part, ...]
     meter: str | None = None
     quantity: int = 0
+    also: tuple[tuple[str, int], ...] = ()  # further meters with their quantities
     budgets: Sequence[Budget] = ()
 
     def wallets_of(self, book: Book) -> list[tuple[Wallet, int]]:
@@ -276,6 +279,7 @@ class Charge(PricedOperation):
             transaction.at,
             spends,
             self.counts() if self.hourly else (),
+            self.also,
         )
 
 
@@ -342,6 +346,7 @@ class PlaceHold(PricedOperation):
             transaction.at,
             spends,
             self.counts() if self.hourly else (),
+            self.also,
         )
 
 

@@ -17,7 +17,7 @@ from tallystick.core import errors
 from tallystick.core.book import Spend, Wallet
 from tallystick.core.ids import from_text
 from tallystick.core.operations import Limit
-from tallystick.core.rating import RatedLine, rate
+from tallystick.core.rating import RatedAmount, RatedLine, rate
 from tallystick.services.context import Caller, Context
 from tallystick.services.customers import Customers
 from tallystick.services.due import settle_if_due
@@ -150,7 +150,7 @@ class WalletAsOf:
     """A wallet as of a moment: ``balance = available + held - debt``.
 
     ``entries`` is how many lines the statement had by then, and ``statement_agrees`` says that its balance is
-    the one worked out from the transfers.
+    the one worked out from the transfers. ``frozen_at`` is since when the wallet was frozen, if it still is.
     """
 
     unit: str
@@ -160,6 +160,7 @@ class WalletAsOf:
     debt: int
     entries: int
     statement_agrees: bool
+    frozen_at: int | None
     lots: tuple[LotAsOf, ...]
 
 
@@ -170,6 +171,14 @@ class CustomerAsOf:
     customer_id: int
     at: int
     wallets: tuple[WalletAsOf, ...]
+
+
+def _also(found: Posted) -> tuple[tuple[str, int], ...]:
+    """The further meters of a charge, with their quantities."""
+    if found.kind != "charge" or found.result is None:
+        return ()
+    also: tuple[tuple[str, int], ...] = decode_result(found.kind, found.result).also
+    return also
 
 
 class Explain:
@@ -233,13 +242,16 @@ class Explain:
 
     def _prices(self, found: Posted, usage: list[explanations.Line]) -> tuple[PricePart, ...]:
         """Rate the quantity again by the economy of then: where that gives the amount, it is the working."""
-        rated = {}
+        rated: dict[tuple[str, str], list[tuple[int, RatedAmount]]] = {}
         if found.economy is not None and found.meter and found.quantity:
-            meter = self._economies.at(found.economy).meter(found.meter)
-            rated = {(meter.name, each.unit): each for each in rate(meter, found.quantity)}
+            economy = self._economies.at(found.economy)
+            for name, quantity in ((found.meter, found.quantity), *_also(found)):
+                for each in rate(economy.meter(name), quantity):
+                    rated.setdefault((name, each.unit), []).append((quantity, each))
         parts = []
         for line in usage:
-            same = rated.pop((line.meter or "", line.unit), None)
+            waiting = rated.get((line.meter or "", line.unit), [])
+            quantity, same = waiting.pop(0) if waiting else (0, None)
             known = same is not None and same.amount_micros == -line.amount
             parts.append(
                 PricePart(
@@ -247,7 +259,7 @@ class Explain:
                     category=line.category,
                     unit=line.unit,
                     amount=-line.amount,
-                    quantity=found.quantity if known else None,
+                    quantity=quantity if known else None,
                     lines=same.lines if same is not None and known else (),
                 )
             )
@@ -378,6 +390,7 @@ def _wallet_at(
         debt=debt,
         entries=entries,
         statement_agrees=remaining - debt == explanations.balance_at(connection, wallet.id, entries),
+        frozen_at=None if wallet.frozen_at is None or wallet.frozen_at > moment else wallet.frozen_at,
         lots=views,
     )
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from tallystick.core import errors
 from tallystick.core.times import add, format_rfc3339, parse_duration, parse_rfc3339
 from tallystick.services.clock import Clock
 from tallystick.services.context import Caller, Context
 from tallystick.services.due_work import DueWork
+
+# Ids are made from the time for a while longer than this.
+LATEST_MICROS: Final = parse_rfc3339("2089-01-01T00:00:00Z")
 
 
 class TestClock:
@@ -37,6 +42,9 @@ class TestClock:
             target = parse_rfc3339(str(now), field="now")
         if target < present:
             raise errors.TestClockRefused(f"the clock moves forwards only: it is {format_rfc3339(present)} now")
+        if target >= LATEST_MICROS:
+            field = "now" if advance is None else "advance"
+            raise errors.ValidationFailed([(field, f"expected a time before {format_rfc3339(LATEST_MICROS)}")])
         self._clock.move_to(target)
         ran = self._due_work.run_all()
         return self._context.now(), sorted(ran.items())

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from tallystick.store.results import decode_result
 from tallystick.store.schema import holds, transactions
 
 
@@ -21,6 +22,7 @@ class HoldTerms:
     agent: str | None
     economy: str | None
     amounts: tuple[tuple[str, int], ...]
+    also: tuple[tuple[str, int], ...]
 
 
 def owner_of(connection: Connection, number: int, *, kinds: tuple[str, ...]) -> int | None:
@@ -43,6 +45,7 @@ def hold_terms(connection: Connection, number: int) -> HoldTerms | None:
             transactions.c.agent,
             holds.c.economy,
             holds.c.amounts,
+            transactions.c.result,
         )
         .join_from(holds, transactions, transactions.c.id == holds.c.id)
         .where(holds.c.id == number)
@@ -50,4 +53,5 @@ def hold_terms(connection: Connection, number: int) -> HoldTerms | None:
     if row is None:
         return None
     amounts = tuple((unit, amount) for unit, amount in json.loads(row.amounts))
-    return HoldTerms(row.id, row.customer_id, row.maker, row.status, row.meter, row.agent, row.economy, amounts)
+    also = decode_result("hold", row.result).also
+    return HoldTerms(row.id, row.customer_id, row.maker, row.status, row.meter, row.agent, row.economy, amounts, also)

@@ -95,7 +95,15 @@ _INSERT_GRANTS: Final = Insert(
     ),
 )
 _INSERT_WALLETS: Final = Insert(
-    "wallets", (("id", _B), ("customer_id", _B), ("unit", _T), ("debt_account_id", _B), ("next_due_at", _B))
+    "wallets",
+    (
+        ("id", _B),
+        ("customer_id", _B),
+        ("unit", _T),
+        ("debt_account_id", _B),
+        ("next_due_at", _B),
+        ("has_budgets", "boolean"),
+    ),
 )
 _INSERT_HOLDS: Final = Insert(
     "holds",
@@ -215,7 +223,10 @@ class Writer:
         self._driver.insert(
             raw,
             _INSERT_WALLETS,
-            [(each.id, each.customer_id, each.unit, each.debt_account_id, each.next_due_at) for each in wallets],
+            [
+                (each.id, each.customer_id, each.unit, each.debt_account_id, each.next_due_at, each.has_budgets)
+                for each in wallets
+            ],
         )
 
     def _insert_grants(self, raw: Any, book: Book) -> None:  # noqa: ANN401
@@ -374,7 +385,7 @@ def _transaction_row(each: Transaction) -> Row:
 
 
 def _sealed_grant(terms: GrantTerms, book: Book) -> Row:
-    """What never changes of a grant, its account's terms included; ``store.audit.journal`` reads the same back."""
+    """What never changes of a grant and its account; ``store.audit.journal`` reads the same back."""
     lot = terms.lot
     return (
         lot.id,

@@ -107,6 +107,9 @@ category = "system"
 description = "Free"
 price = 0
 
+[task_fee]
+basis_points = 500
+
 [low_balance]
 credits = [10, 50]
 """

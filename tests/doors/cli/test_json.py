@@ -108,14 +108,9 @@ def test_no_command_is_forgotten() -> None:
 def test_json_is_json(admin: Program, customer: str, command: str) -> None:
     """One JSON object and nothing else, on standard output, wherever the option stands."""
     words = command.split()
-    for arguments in (
-        [*words, *CALLS[command](admin, customer), "--json"],
-        [
-            "--json",
-            *words,
-            *CALLS[command](admin, f"{customer}-again" if "register" in command else customer),
-        ],
-    ):
+    other = f"{customer}-again" if command == "auth register" else customer
+    for before, who, after in (([], customer, ["--json"]), (["--json"], other, [])):
+        arguments = [*before, *words, *CALLS[command](admin, who), *after]
         result = admin.call(*arguments)
         assert (0, "") == (result.exit_code, result.stderr), result.output
         answer: Any = read(result.stdout)

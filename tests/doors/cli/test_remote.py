@@ -120,6 +120,16 @@ def test_what_keeps_no_keys_is_not_repeated_when_it_may_have_been_done() -> None
     assert ("outcome_unknown", 1) == (caught.value.code, len(line.requests))
 
 
+def test_a_removal_whose_answer_was_lost_is_no_mistake() -> None:
+    """The repeat finds it gone, which is what was wanted; without a loss it is not found."""
+    gone = httpx.Response(404, json={"code": "NOT_FOUND", "detail": "gone"})
+    assert Line(LOST_ANSWER, gone).remote.delete("/budgets/budget_1") is None
+    for first in (gone, REFUSED_CONNECTION):
+        with pytest.raises(Problem) as caught:
+            Line(first, gone).remote.delete("/budgets/budget_1")
+        assert "not_found" == caught.value.code
+
+
 def test_what_was_surely_not_done_is_repeated() -> None:
     """No connection and a 503 are safe to repeat for anything."""
     line = Line(REFUSED_CONNECTION, away(), made())

@@ -139,7 +139,7 @@ class LotAsOfAnswer:
 
 @dataclass(slots=True)
 class WalletAsOfAnswer:
-    """A wallet as of a moment, worked out anew from its transfers."""
+    """A wallet as of a moment, worked out anew from its transfers. ``frozen_at``: since when, if it still is."""
 
     unit: str
     balance: Number
@@ -148,6 +148,7 @@ class WalletAsOfAnswer:
     debt: Number
     entries: int
     statement_agrees: bool
+    frozen_at: Time | None
     grants: list[LotAsOfAnswer]
 
 
@@ -264,6 +265,7 @@ def _wallet(wallet: WalletAsOf) -> WalletAsOfAnswer:
         debt=number(wallet.debt),
         entries=wallet.entries,
         statement_agrees=wallet.statement_agrees,
+        frozen_at=moment(wallet.frozen_at),
         grants=[_lot(lot) for lot in wallet.lots],
     )
 

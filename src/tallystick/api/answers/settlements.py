@@ -13,7 +13,7 @@ from tallystick.core.times import format_rfc3339
 
 @dataclass(slots=True)
 class SettlementAnswer:
-    """What was settled: ``price = fee + payout``. ``balance`` and ``available`` are the payer's afterwards."""
+    """What was settled: ``price = fee + payout``. Balances are those of the payer afterwards."""
 
     id: Name
     payer: Name

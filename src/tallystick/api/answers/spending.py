@@ -12,7 +12,7 @@ from tallystick.core.ids import to_text
 from tallystick.core.operations import ChargeResult, Draw, HoldResult, Limit, ResolveResult
 from tallystick.core.times import format_rfc3339
 from tallystick.services.billing import HoldView
-from tallystick.services.pricing import Quote
+from tallystick.services.charges import Quote
 
 HoldStatus = Literal["open", "captured", "released", "expired"]
 

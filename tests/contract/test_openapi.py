@@ -1,0 +1,165 @@
+"""The OpenAPI document: complete, and as the fixed contract names things."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema_rs
+import pytest
+
+from tallystick.api.app import create_app
+from tallystick.api.problems import STATUSES
+from tallystick.bootstrap import Tally
+from tallystick.core import errors
+from tests.contract.conformance import Contract, contract_of
+
+CALLS = """
+post /auth/register
+post /auth/login
+post /auth/logout
+get /auth/me
+post /keys
+get /keys
+delete /keys/{key_id}
+post /customers
+get /customers/{customer}
+get /customers/{customer}/explain
+post /customers/{customer}/freeze
+post /customers/{customer}/thaw
+get /billing/balance
+get /billing/transactions
+get /billing/usage
+post /billing/tier
+get /prices
+post /quotes
+post /charges
+post /charges/batch
+get /charges/{charge_id}
+post /charges/{charge_id}/refund
+post /holds
+get /holds
+post /holds/{hold_id}/capture
+post /holds/{hold_id}/release
+post /grants
+get /grants
+post /grants/{grant_id}/void
+post /grants/{grant_id}/clawback
+put /budgets
+get /budgets
+delete /budgets/{budget_id}
+get /economy
+post /test/clock
+post /settlements
+""".split("\n")[1:-1]
+
+WITHOUT_KEY = {"/auth/register", "/auth/login", "/prices", "/economy"}
+WITH_IDEMPOTENCY_KEY = {
+    "/charges",
+    "/charges/{charge_id}/refund",
+    "/holds",
+    "/holds/{hold_id}/capture",
+    "/holds/{hold_id}/release",
+    "/grants",
+    "/grants/{grant_id}/void",
+    "/grants/{grant_id}/clawback",
+    "/billing/tier",
+    "/settlements",
+}
+
+
+@pytest.fixture(scope="module")
+def contract(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Contract]:
+    """The contract of an application."""
+    path: Path = tmp_path_factory.mktemp("contract") / "tally.db"
+    with Tally.open(f"sqlite:///{path}") as tally:
+        yield contract_of(create_app(tally))
+
+
+def operations(contract: Contract) -> dict[tuple[str, str], dict[str, Any]]:
+    """Every operation by its method and path."""
+    return {
+        (method, path.removeprefix("/api/v1")): operation
+        for path, found in contract.document["paths"].items()
+        for method, operation in found.items()
+    }
+
+
+def test_every_call_of_the_contract_is_there_and_no_other(contract: Contract) -> None:
+    """So that a new one is a decision."""
+    expected = {tuple(line.split()) for line in CALLS} | {
+        ("get", f"/{name}") for name in ("healthz", "readyz", "metrics")
+    }
+    assert expected == set(operations(contract))
+
+
+def test_the_document_is_valid(contract: Contract) -> None:
+    """By the schema of OpenAPI 3.1 as far as references go: each one leads somewhere."""
+    assert "3.1.0" == contract.document["openapi"]
+    schemas = contract.document["components"]["schemas"]
+    references = set(_references(contract.document))
+    assert references
+    assert {name.rpartition("/")[2] for name in references} <= set(schemas)
+    for schema in schemas.values():
+        jsonschema_rs.meta.validate({**schema, "components": contract.document["components"]})
+
+
+def test_every_operation_explains_itself(contract: Contract) -> None:
+    """In a sentence, with problems that it can answer with, and who may call it."""
+    for (_, path), operation in operations(contract).items():
+        assert operation["description"].strip()
+        public = path in WITHOUT_KEY or path in {"/healthz", "/readyz", "/metrics"}
+        assert public == ("security" not in operation)
+        assert public or {"401", "403", "404", "503"} <= set(operation["responses"])
+        for status, response in operation["responses"].items():
+            if status[0] in "45" and path != "/readyz":
+                assert ["application/problem+json"] == list(response["content"])
+
+
+def test_writes_say_that_they_take_an_idempotency_key(contract: Contract) -> None:
+    """And that a repeat is marked."""
+    found = {
+        path
+        for (_, path), operation in operations(contract).items()
+        if any(each["name"] == "Idempotency-Key" for each in operation.get("parameters", ()))
+    }
+    assert WITH_IDEMPOTENCY_KEY == found
+    charge = operations(contract)["post", "/charges"]["responses"]
+    assert {"Idempotent-Replayed", "RateLimit", "RateLimit-Policy"} == set(charge["201"]["headers"])
+    assert {"Retry-After", "RateLimit", "RateLimit-Policy"} == set(charge["429"]["headers"])
+
+
+def test_every_refusal_has_a_status_of_its_own() -> None:
+    """A new class of refusal needs a decision about its status."""
+    classes = {
+        each for each in vars(errors).values() if isinstance(each, type) and issubclass(each, errors.Refusal)
+    }
+    assert classes == set(STATUSES)
+
+
+def test_the_judge_finds_what_is_not_documented(contract: Contract) -> None:
+    """A status, a type, a missing field, a number in quotes: each is told."""
+    json, fine = "application/json", b'{"status": "ok"}'
+    contract.check("GET", "/healthz", 200, json, fine)
+    for arguments in [
+        ("GET", "/healthz", 201, json, fine),
+        ("GET", "/healthz", 200, "text/html", fine),
+        ("GET", "/healthz", 200, json, b'{"status": "fine"}'),
+        ("GET", "/healthz", 200, json, b"{}"),
+        ("GET", "/api/v1/nothing", 200, json, b"{}"),
+        ("POST", "/api/v1/auth/logout", 204, "", b"{}"),
+        ("GET", "/api/v1/budgets", 200, json, b'{"budgets": [{"amount": "5"}]}'),
+    ]:
+        with pytest.raises(AssertionError):
+            contract.check(*arguments)
+
+
+def _references(value: object) -> Iterator[str]:
+    if isinstance(value, dict):
+        for name, each in value.items():
+            if name == "$ref":
+                yield each
+            else:
+                yield from _references(each)
+    elif isinstance(value, list):
+        for each in value:
+            yield from _references(each)
