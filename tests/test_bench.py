@@ -56,7 +56,15 @@ PEERLESS = {"postgresql_threads", "postgresql_coroutines"}
 def test_the_quick_run_measures_everything_and_writes_it_down(tmp_path: Path) -> None:
     """Every benchmark gives its figure, what it was measured beside, its target, and whether that was met."""
     output = tmp_path / "results.json"
-    command: list[str | Path] = [sys.executable, "-m", "bench", "--quick", "--without-peers", "--output", output]
+    command: list[str | Path] = [
+        sys.executable,
+        "-m",
+        "bench",
+        "--quick",
+        "--without-peers",
+        "--output",
+        output,
+    ]
     environment = {**os.environ, "TALLY_BENCH_DIR": str(tmp_path)}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert 0 == done.returncode, done.stderr

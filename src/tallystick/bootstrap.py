@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import TracebackType
-from typing import Final
+from typing import Final, Self
 
 from tallystick.config import Config
 from tallystick.core.errors import ConfigurationError
@@ -100,7 +99,12 @@ class Tally:
         """
         migrate(url)
         return cls(
-            Database(url), economy=economy, test_mode=test_mode, public_url=public_url, source=source, observe=observe
+            Database(url),
+            economy=economy,
+            test_mode=test_mode,
+            public_url=public_url,
+            source=source,
+            observe=observe,
         )
 
     @classmethod
@@ -135,10 +139,10 @@ class Tally:
         self.context.commit.close()
         self.database.close()
 
-    def __enter__(self) -> Tally:
+    def __enter__(self) -> Self:
         """Use as a context manager."""
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, *_error: object) -> None:
         """Close at the end of the block."""
         self.close()

@@ -3,7 +3,7 @@
 import http.client
 import json
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 from tests.servers import ADMIN_KEY
 
@@ -71,6 +71,14 @@ class Client:
         """Close the connection; the next request opens another."""
         self._connection.close()
 
+    def __enter__(self) -> Self:
+        """Use as a context manager."""
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        """Close at the end of the block."""
+        self.close()
+
     def connect_to(self, port: int) -> None:
         """Go on with another server."""
         self.close()
@@ -78,10 +86,10 @@ class Client:
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT_SECONDS)
 
 
-def open_customers(client: Client, names: list[str], *, credits_each: int) -> None:
+def open_customers(port: int, names: list[str], *, credits_each: int) -> None:
     """Customers with credits to spend."""
-    for name in names:
-        client.ask("POST", "/customers", {"external_id": name})
-        if credits_each:
+    with Client(port) as client:
+        for name in names:
+            client.ask("POST", "/customers", {"external_id": name})
             body = {"customer": name, "amount": credits_each, "category": "bonus"}
             client.ask("POST", "/grants", body, key=f"start {name}")

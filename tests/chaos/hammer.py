@@ -20,7 +20,9 @@ BRIEF = "brief hold"
 class Hammer:
     """``clients`` threads over some servers; a client that loses its server goes on with the next."""
 
-    def __init__(self, ports: Sequence[int], *, clients: int = 6, seed: int = 1, name: str = "hammer") -> None:
+    def __init__(
+        self, ports: Sequence[int], *, clients: int = 6, seed: int = 1, name: str = "hammer"
+    ) -> None:
         self.attempts: list[Attempt] = []
         self._ports = list(ports)
         self._name = name
@@ -68,25 +70,26 @@ class Hammer:
             assert came, f"{wanted} did not come {number} times: {self._counts}"
 
     def _work(self, number: int, chance: random.Random) -> None:
-        client = Client(self._ports[number % len(self._ports)])
         try:
-            holds: list[Attempt] = []
-            count = 0
-            while not self._stopping.is_set():
-                count += 1
-                attempt = self._choose(chance, holds, f"{self._name} {number} {count}")
-                self.attempts.append(attempt)
-                self._try(client, attempt)
-                if attempt.kind == "hold" and attempt.is_done:
-                    holds.append(attempt)
-                if attempt.is_unknown:
-                    place = self._ports.index(client.port)
-                    client.connect_to(self._ports[(place + 1) % len(self._ports)])
-                    self._stopping.wait(PAUSE_SECONDS)  # not to spin while every server is away
+            with Client(self._ports[number % len(self._ports)]) as client:
+                self._go_on(client, number, chance)
         except BaseException as error:  # noqa: BLE001 - the test has to hear of it
             self._broken.append(error)
-        finally:
-            client.close()
+
+    def _go_on(self, client: Client, number: int, chance: random.Random) -> None:
+        holds: list[Attempt] = []
+        count = 0
+        while not self._stopping.is_set():
+            count += 1
+            attempt = self._choose(chance, holds, f"{self._name} {number} {count}")
+            self.attempts.append(attempt)
+            self._try(client, attempt)
+            if attempt.kind == "hold" and attempt.is_done:
+                holds.append(attempt)
+            if attempt.is_unknown:
+                place = self._ports.index(client.port)
+                client.connect_to(self._ports[(place + 1) % len(self._ports)])
+                self._stopping.wait(PAUSE_SECONDS)  # not to spin while every server is away
 
     def _try(self, client: Client, attempt: Attempt) -> None:
         try:

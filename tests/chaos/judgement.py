@@ -5,7 +5,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import closing
-from decimal import Decimal
 from urllib.parse import quote
 
 import sqlalchemy as sa
@@ -55,17 +54,16 @@ def ids_of(answer: dict[str, object]) -> set[int | None]:
 
 def repeat(port: int, attempts: list[Attempt], stored: dict[str, int]) -> None:
     """Send again, with the same keys: what was there is answered as it was, what was not there is done now."""
-    client = Client(port)
-    for attempt in attempts:
-        status, answer, replayed = client.send("POST", attempt.path, attempt.body, key=attempt.key)
-        assert status in {200, 201}, (attempt, status, answer)
-        assert (attempt.key in stored) == replayed, attempt
-        if replayed:
-            assert stored[attempt.key] in ids_of(answer), (attempt, answer)
-        if attempt.is_done:
-            assert (attempt.status, attempt.answer) == (status, answer)
-        attempt.status, attempt.answer = status, answer
-    client.close()
+    with Client(port) as client:
+        for attempt in attempts:
+            status, answer, replayed = client.send("POST", attempt.path, attempt.body, key=attempt.key)
+            assert status in {200, 201}, (attempt, status, answer)
+            assert (attempt.key in stored) == replayed, attempt
+            if replayed:
+                assert stored[attempt.key] in ids_of(answer), (attempt, answer)
+            if attempt.is_done:
+                assert (attempt.status, attempt.answer) == (status, answer)
+            attempt.status, attempt.answer = status, answer
 
 
 def check_all(url: str, port: int, attempts: list[Attempt]) -> None:
@@ -98,15 +96,12 @@ def check_balances(port: int, attempts: list[Attempt]) -> None:
     client = Client(port)
 
     def found() -> dict[str, tuple[Decimal, Decimal]]:
-        answers = {
-            name: client.ask("GET", f"/billing/balance?customer={quote(name)}") for name in CUSTOMERS
-        }
+        answers = {name: client.ask("GET", f"/billing/balance?customer={quote(name)}") for name in CUSTOMERS}
         return {name: (answer["balance"], answer["held"]) for name, answer in answers.items()}
 
     expected = {name: (balance[name], held[name]) for name in CUSTOMERS}
     # Brief holds that were made by a repeat end within a second or two.
     wait_until(lambda: expected == found(), lambda: f"expected {expected}\nfound    {found()}")
-    client.close()
 
 
 def wait_until(true: Callable[[], bool], message: Callable[[], str] = lambda: "it did not happen") -> None:

@@ -4,13 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.clients import Client, open_customers
+from tests.chaos.clients import open_customers
 from tests.chaos.hammer import CUSTOMERS, START_CREDITS, Hammer
 from tests.chaos.judgement import check_all
 from tests.chaos.processes import mistakes, running
 
 pytestmark = pytest.mark.slow
 
+TURNS = 4
 SETTINGS = [
     ("sqlite", ["serve"]),
     ("sqlite", ["serve", "serve", "worker"]),
@@ -29,10 +30,10 @@ def test_killed_again_and_again(
     url = request.getfixturevalue(f"empty_{engine}_url")
     with running(tmp_path, url, *commands) as nodes:
         servers = [node for node, command in zip(nodes, commands, strict=True) if command == "serve"]
-        open_customers(Client(servers[0].port), CUSTOMERS, credits_each=START_CREDITS)
+        open_customers(servers[0].port, CUSTOMERS, credits_each=START_CREDITS)
         hammer = Hammer([server.port for server in servers])
         with hammer.running():
-            for turn in range(4):
+            for turn in range(TURNS):
                 hammer.wait_for_more(100 + 37 * turn)  # not always at the same place
                 victim = nodes[turn % len(nodes)]
                 victim.kill()

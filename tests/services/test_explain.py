@@ -286,7 +286,7 @@ def test_a_frozen_wallet_is_shown_as_frozen_from_that_moment_on(world: World) ->
         shown.frozen_at,
         world.tally.explain.customer(SYSTEM, USER, before).wallets[0].frozen_at,
     )
-    world.tally.wallets.thaw(SYSTEM, customer=USER)
+    world.thaw()
     assert world.tally.explain.customer(SYSTEM, USER).wallets[0].frozen_at is None
 
 

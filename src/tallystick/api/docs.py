@@ -108,10 +108,9 @@ def _type(schema: Mapping[str, Any]) -> str:
         return f'<a href="#schema-{name}">{name}</a>'
     if "anyOf" in schema:
         return " or ".join(_type(each) for each in schema["anyOf"])
-    if "enum" in schema:
-        return " or ".join(f"<code>{escape(str(each))}</code>" for each in schema["enum"])
-    if "const" in schema:
-        return f"<code>{escape(str(schema['const']))}</code>"
+    if "enum" in schema or "const" in schema:
+        values = schema["enum"] if "enum" in schema else [schema["const"]]
+        return " or ".join(f"<code>{escape(str(each))}</code>" for each in values)
     kind = str(schema.get("type", "anything" if not schema else "value"))
     if kind == "array":
         return f"list of {_type(schema.get('items', {}))}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ from tallystick.api.app import create_app
 from tallystick.api.metrics import Metrics
 from tallystick.bootstrap import Tally
 from tallystick.config import Config
+from tallystick.core.errors import ConfigurationError
 
 DEFAULT_HOST: Final = "127.0.0.1"
 DEFAULT_PORT: Final = 8080
@@ -91,6 +93,7 @@ def serve(
     ``ConfigurationError`` when it cannot start so.
     """
     logs.configure()
+    listening = _listen(host, port)
     metrics = Metrics()
     base = config.public_url or f"http://{_in_address(host)}:{port}"
     tally = Tally.from_config(config, public_url=base, observe=metrics.observe_batch)
@@ -105,14 +108,23 @@ def serve(
             app, host, port, lambda: _welcome(say, config, base=base, host=host, port=port, key=key)
         )
         sys.setswitchinterval(SWITCH_SECONDS)
-        server.run()
-        if not server.started:
-            raise SystemExit(1)
+        server.run([listening])
     finally:
+        listening.close()
         if background is not None:
             background.stop()
         tally.close()
     log.info("closed")
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """Take the address first, so that a server that cannot listen touches nothing."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise ConfigurationError(f"cannot listen on {host}, port {port}: {reason}; choose another") from error
 
 
 def _server(app: FastAPI, host: str, port: int, on_start: Callable[[], None]) -> Server:

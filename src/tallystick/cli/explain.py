@@ -127,7 +127,8 @@ def _show_customer(out: Console, found: dict[str, Any]) -> None:
         names = ("balance", "available", "held", "debt")
         out.print(facts([(name, wallet[name]) for name in names], title=wallet["unit"]))
         if wallet["frozen_at"] is not None:
-            out.print(text(f"Frozen since {moment(wallet['frozen_at'])}: nothing is drawn, nothing expires.", "yellow"))
+            since = moment(wallet["frozen_at"])
+            out.print(text(f"Frozen since {since}: nothing is drawn, and nothing expires.", "yellow"))
         if not wallet["statement_agrees"]:
             out.print(text("The statement does not agree with the transfers: run `tally audit`.", "bold red"))
         out.print(table(wallet["grants"], behind, empty="no grant had anything left"))

@@ -152,7 +152,9 @@ class Refund(Operation):
         unit = self.unit or charge.unit
         wanted = dict(left) if self.amount is None else {unit: self.amount}
         if not any(wanted.values()) or wanted.get(unit, 0) > left.get(unit, 0):
-            raise errors.ExceedsRefundable(unit=unit, requested=wanted.get(unit, 0), refundable=left.get(unit, 0))
+            raise errors.ExceedsRefundable(
+                unit=unit, requested=wanted.get(unit, 0), refundable=left.get(unit, 0)
+            )
         for each, amount in wanted.items():
             if book.wallet(self.customer_id, each).balance + amount > MAX_BALANCE:
                 raise errors.AmountTooLarge
@@ -298,7 +300,9 @@ class ClawBack(Operation):
         lot = terms.lot
         left = terms.amount - terms.clawed_back
         if terms.booked_at is None or self.amount > left:
-            raise errors.ExceedsRefundable(unit=lot.unit, requested=self.amount, refundable=left if terms.booked_at else 0)
+            raise errors.ExceedsRefundable(
+                unit=lot.unit, requested=self.amount, refundable=left if terms.booked_at else 0
+            )
         wallet = book.wallet(lot.customer_id, lot.unit)
         transaction = self.begin(book)
         transaction.subject_id, transaction.unit, transaction.amount = lot.id, lot.unit, self.amount

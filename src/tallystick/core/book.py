@@ -380,7 +380,15 @@ class PastCharge:
 
     __slots__ = ("amounts", "category", "customer_id", "draws", "id", "meter", "refunded", "spends", "unit")
 
-    def __init__(self, *, id: int, customer_id: int, unit: str, meter: str | None, category: str | None) -> None:  # noqa: A002
+    def __init__(
+        self,
+        *,
+        id: int,  # noqa: A002 - the row's own name
+        customer_id: int,
+        unit: str,
+        meter: str | None,
+        category: str | None,
+    ) -> None:
         self.id = id
         self.customer_id = customer_id
         self.unit = unit
@@ -397,7 +405,9 @@ class Book:
     ``now`` is the batch's moment; ``new_id`` makes ids; ``system_account(unit, code)`` gives the id of a system account.
     """
 
-    def __init__(self, *, now: int, new_id: Callable[[], int], system_account: Callable[[str, str], int]) -> None:
+    def __init__(
+        self, *, now: int, new_id: Callable[[], int], system_account: Callable[[str, str], int]
+    ) -> None:
         self.now = now
         self.new_id = new_id
         self.system_account = system_account
@@ -516,9 +526,7 @@ class Book:
             last = entries[-1]
             if last[0] == transaction.id:
                 number = last[1] + 1
-        at = transaction.at
-        if at < wallet.last_at:
-            at = wallet.last_at  # A clock that went back does not reorder a statement.
+        at = max(transaction.at, wallet.last_at)  # A clock that went back does not reorder a statement.
         wallet.last_at = at
         wallet.sequence += 1
         wallet.balance += amount
@@ -588,7 +596,9 @@ class Book:
         message = f"wallet {wallet.id} was asked for more than its available amount"
         raise AssertionError(message)
 
-    def spend(self, transaction: Transaction, wallet: Wallet, amount: int, to_account: int) -> list[tuple[Lot, int]]:
+    def spend(
+        self, transaction: Transaction, wallet: Wallet, amount: int, to_account: int
+    ) -> list[tuple[Lot, int]]:
         """Draw ``amount`` from the wallet's lots into ``to_account``; entries are the caller's."""
         draws = self.draw(wallet, amount)
         for lot, take in draws:
@@ -596,7 +606,9 @@ class Book:
             self.transfer(transaction, lot.id, to_account, take)
         return draws
 
-    def reserve(self, transaction: Transaction, wallet: Wallet, amount: int, to_account: int) -> list[tuple[Lot, int]]:
+    def reserve(
+        self, transaction: Transaction, wallet: Wallet, amount: int, to_account: int
+    ) -> list[tuple[Lot, int]]:
         """Hold ``amount`` of the wallet's lots for ``to_account``: pending transfers that a later transaction resolves."""
         draws = self.draw(wallet, amount)
         for lot, take in draws:
@@ -687,7 +699,10 @@ class Book:
         if lot.kind == COVER:
             to_account, entry_type = self.system_account(wallet.unit, f"issuance:{UNLIMITED}"), "adjustment"
         elif lot.voided:
-            to_account, entry_type = self.system_account(wallet.unit, source_account(lot.category)), "adjustment"
+            to_account, entry_type = (
+                self.system_account(wallet.unit, source_account(lot.category)),
+                "adjustment",
+            )
         else:
             to_account, entry_type = self.system_account(wallet.unit, BREAKAGE), "expiry"
         self.transfer(transaction, lot.id, to_account, amount)
@@ -744,13 +759,17 @@ class Book:
 
     # --- resolving holds -------------------------------------------------------------------------------------------
 
-    def post_held(self, transaction: Transaction, lot: Lot, amount: int, to_account: int, hold_id: int) -> None:
+    def post_held(
+        self, transaction: Transaction, lot: Lot, amount: int, to_account: int, hold_id: int
+    ) -> None:
         """Turn ``amount`` of a pending transfer into a posted one."""
         lot.held -= amount
         lot.debits += amount
         self.transfer(transaction, lot.id, to_account, amount, POST_PENDING, hold_id)
 
-    def void_held(self, transaction: Transaction, lot: Lot, amount: int, to_account: int, hold_id: int) -> None:
+    def void_held(
+        self, transaction: Transaction, lot: Lot, amount: int, to_account: int, hold_id: int
+    ) -> None:
         """Give ``amount`` of a pending transfer back to its lot."""
         lot.held -= amount
         self.transfer(transaction, lot.id, to_account, amount, VOID_PENDING, hold_id)

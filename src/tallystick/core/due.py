@@ -28,7 +28,9 @@ class Event(NamedTuple):
     subject: Hold | Lot | Membership | GrantTerms
 
 
-def settle(book: Book, customer_id: int, plan_of: Callable[[str], Plan | None], priority: Callable[[str], int]) -> dict[str, int]:
+def settle(
+    book: Book, customer_id: int, plan_of: Callable[[str], Plan | None], priority: Callable[[str], int]
+) -> dict[str, int]:
     """Book all that is due for one customer; gives how many events of each kind were booked.
 
     ``plan_of`` gives a plan of the active economy or None; ``priority`` the burn priority of a category.
@@ -63,7 +65,9 @@ def next_event(
 ) -> Event | None:
     """The earliest event that waits, due or not."""
     events: list[Event] = [Event(hold.expires_at, HOLD, hold) for hold in due.holds if hold.status == "open"]
-    events += [Event(terms.lot.effective_at, START, terms) for terms in due.scheduled if terms.booked_at is None]
+    events += [
+        Event(terms.lot.effective_at, START, terms) for terms in due.scheduled if terms.booked_at is None
+    ]
     for wallet in wallets:
         lot = _next_to_expire(wallet)
         if lot is not None and lot.expires_at is not None:
@@ -165,7 +169,9 @@ def _trim_rollover(book: Book, wallet: Wallet, cap: int | None) -> None:
     if wallet.frozen_at is not None:
         return  # Nothing is lost meanwhile: the first period that begins after the thaw applies the cap.
     lots = [
-        lot for lot in wallet.lots if lot.category == "monthly_grant" and lot.expires_at is None and lot.kind != COVER
+        lot
+        for lot in wallet.lots
+        if lot.category == "monthly_grant" and lot.expires_at is None and lot.kind != COVER
     ]
     remaining = sum(lot.available for lot in lots)
     excess = remaining - carry_over(remaining, cap)

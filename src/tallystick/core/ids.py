@@ -1,8 +1,8 @@
 """Time-ordered 64-bit identifiers and the prefixed text that doors show for them.
 
-An id is ``milliseconds since 2020 << 22 | node << 12 | sequence``: 41 + 10 + 12 bits, always positive. Ids made by one source
-strictly rise, whatever its clock does; two processes differ in their node. The text is a prefix and thirteen digits of
-Crockford's base 32, which sort like the numbers.
+An id is ``milliseconds since 2020 << 22 | node << 12 | sequence``: 41 + 10 + 12 bits, always positive. Ids made by one
+source strictly rise, whatever its clock does; two processes differ in their node. The text is a prefix and thirteen
+digits of Crockford's base 32, which sort like the numbers.
 """
 
 import threading
@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 EPOCH_MILLISECONDS = 1_577_836_800_000
 MAX_NODES = 1024
+SEQUENCES = 4096
 TEXT_DIGITS = 13
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
@@ -39,7 +40,7 @@ class IdSource:
                 self._sequence = 0
             else:
                 self._sequence += 1
-                if self._sequence == 4096:
+                if self._sequence == SEQUENCES:
                     self._millisecond += 1
                     self._sequence = 0
             return self._millisecond << 22 | self._node_bits | self._sequence

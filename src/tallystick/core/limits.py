@@ -44,7 +44,9 @@ class Budget:
 
     def resets_at(self) -> int:
         """The end of the current period."""
-        return self.period_at + DAY_MICROS if self.per == "day" else add_months(self.period_at, 1, anchor_day=1)
+        return (
+            self.period_at + DAY_MICROS if self.per == "day" else add_months(self.period_at, 1, anchor_day=1)
+        )
 
     def check(self, amount: int) -> None:
         """Refuse when ``amount`` more would pass the limit."""

@@ -12,7 +12,9 @@ from tallystick.core.plans import allowance_top_up, period_containing
 from tallystick.core.times import add
 from tallystick.core.words import COVER, UNLIMITED
 
-CoverChange = tuple[str, int | None, int | None]  # unit, the lot that covered its charges, the lot that does now
+CoverChange = tuple[
+    str, int | None, int | None
+]  # unit, the lot that covered its charges, the lot that does now
 
 
 class PlanResult(NamedTuple):
@@ -110,7 +112,9 @@ class ChangePlan(Operation):
             membership.period_start, membership.period_end = period_containing(self.plan.renews, at, at)
         if old_name != self.plan.name:
             membership.plan, membership.since = self.plan.name, book.now
-        granted = enter_plan(book, transaction, membership, self.plan, self.catalog.priority, at_once=self.plan.starts == "now")
+        granted = enter_plan(
+            book, transaction, membership, self.plan, self.catalog.priority, at_once=self.plan.starts == "now"
+        )
         return PlanResult(
             transaction.id,
             self.customer_id,

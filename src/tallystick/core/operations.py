@@ -384,7 +384,9 @@ class Resolve(Operation):
         transaction.quantity = hold.quantity if self.quantity is None else self.quantity
         transaction.economy = hold.economy
         draws = resolve_hold(book, transaction, hold, wanted, status)
-        kept = [(number, each, at, min(amount, wanted.get(each, 0))) for number, each, at, amount in hold.spends]
+        kept = [
+            (number, each, at, min(amount, wanted.get(each, 0))) for number, each, at, amount in hold.spends
+        ]
         spends = (*kept, *count_spends(book, book_budgets(book, self), extra))
         unit = hold.amounts[0][0]
         wallet = book.wallet(self.customer_id, unit)
@@ -457,14 +459,19 @@ def resolve_hold(
         for budget_id, spent_unit, period_at, _ in hold.spends:
             if spent_unit == unit and captured < held_amount:
                 book.count_budget(budget_id, period_at, captured - held_amount)
+    _lapse_legs(book, transaction, hold)
+    hold.status, hold.resolved_at, hold.resolved_by = status, transaction.at, transaction.id
+    book.resolved.append(hold)
+    return draws
+
+
+def _lapse_legs(book: Book, transaction: Transaction, hold: Hold) -> None:
+    """What came back to a lot whose time is over leaves the wallet; what still has time is watched again."""
     for lot, _ in hold.legs:
         wallet = book.wallet(lot.customer_id, lot.unit)
         book.lapse(transaction, wallet, lot)
         if lot.expires_at is not None and lot.available > 0:
             wallet.due_by(lot.expires_at)
-    hold.status, hold.resolved_at, hold.resolved_by = status, transaction.at, transaction.id
-    book.resolved.append(hold)
-    return draws
 
 
 def _draw_extra(book: Book, transaction: Transaction, wallet: Wallet, extra: int) -> list[Draw]:
@@ -475,4 +482,3 @@ def _draw_extra(book: Book, transaction: Transaction, wallet: Wallet, extra: int
         book.transfer(transaction, lot.id, revenue, extra)
         return [(lot.id, wallet.unit, extra)]
     return [(lot.id, wallet.unit, take) for lot, take in book.spend(transaction, wallet, extra, revenue)]
-

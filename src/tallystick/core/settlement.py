@@ -74,7 +74,9 @@ class Settle(Operation):
             transaction.at,
         )
 
-    def _move(self, book: Book, transaction: Transaction, payer: Wallet, payee: Wallet) -> list[tuple[Lot, int]]:
+    def _move(
+        self, book: Book, transaction: Transaction, payer: Wallet, payee: Wallet
+    ) -> list[tuple[Lot, int]]:
         if payer.cover_id is not None:
             draws = [(book.cover(transaction, payer, self.price), self.price)]
         else:
@@ -84,7 +86,8 @@ class Settle(Operation):
         fee_of = {"paid": self.fee * paid // self.price}
         fee_of["free"] = self.fee - fee_of["paid"]
         earned: list[Lot] = []
-        for origin, fee in fee_of.items():
+        for origin, share in fee_of.items():
+            fee = share
             lots = [(lot, take) for lot, take in draws if lot.origin == origin]
             payout = sum(take for _, take in lots) - fee
             target = self._earned_lot(book, transaction, payee, origin, payout) if payout else None
@@ -106,7 +109,9 @@ class Settle(Operation):
             book.repay_debt(transaction, payee, lot)
         return draws
 
-    def _earned_lot(self, book: Book, transaction: Transaction, payee: Wallet, origin: str, amount: int) -> Lot:
+    def _earned_lot(
+        self, book: Book, transaction: Transaction, payee: Wallet, origin: str, amount: int
+    ) -> Lot:
         lot = book.new_lot(
             payee,
             category="task_credit",

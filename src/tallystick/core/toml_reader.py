@@ -264,8 +264,6 @@ def _shown(value: object) -> str:
         return "a very large number"
     if isinstance(value, Decimal) and abs(value.adjusted()) < _SHOWN_CHARACTERS:
         return f"{value:f}"
-    if isinstance(value, str):
-        text = f'"{value}"'
-    else:
-        text = str(value).lower() if isinstance(value, bool) else str(value)
+    plain = str(value).lower() if isinstance(value, bool) else str(value)
+    text = f'"{value}"' if isinstance(value, str) else plain
     return text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "…"

@@ -14,7 +14,9 @@ COVER: Final = "cover"
 DEBT: Final = "debt"
 SYSTEM: Final = "system"
 
-GRANTED_CATEGORIES: Final = frozenset({"initial_grant", "bonus", "monthly_grant", "promotional_grant", "adjustment"})
+GRANTED_CATEGORIES: Final = frozenset(
+    {"initial_grant", "bonus", "monthly_grant", "promotional_grant", "adjustment"}
+)
 PURCHASED_CATEGORIES: Final = frozenset({"purchase", "auto_refill"})
 EARNED_CATEGORIES: Final = frozenset({"task_credit", "reward", "referral"})
 GRANT_CATEGORIES: Final = GRANTED_CATEGORIES | PURCHASED_CATEGORIES | EARNED_CATEGORIES

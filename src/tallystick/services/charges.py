@@ -55,7 +55,9 @@ class Charges:
         operation = self._pricing.charge(caller, usage, idempotency_key)
         return self._pricing.finish(operation, self._context.commit.run(operation))
 
-    async def create_async(self, caller: Caller, usage: Usage, *, idempotency_key: str | None) -> Answer[ChargeResult]:
+    async def create_async(
+        self, caller: Caller, usage: Usage, *, idempotency_key: str | None
+    ) -> Answer[ChargeResult]:
         """As ``create``, awaited: the way in of the doors."""
         await self._customers.look_up(usage.customer)
         operation = self._pricing.charge(caller, usage, idempotency_key)
@@ -109,7 +111,9 @@ class Charges:
         require_service(caller)
         number = from_text("chg", charge_id)
         with self._context.database.read() as connection:
-            owner = None if number is None else journal.owner_of(connection, number, kinds=("charge", "capture"))
+            owner = (
+                None if number is None else journal.owner_of(connection, number, kinds=("charge", "capture"))
+            )
         if number is None or owner is None:
             raise errors.NotFound("charge", charge_id)
         if unit is not None:

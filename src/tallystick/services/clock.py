@@ -33,7 +33,11 @@ class Clock:
 
     def now(self) -> int:
         """Microseconds since the Unix epoch."""
-        if self._movable and time.monotonic() - self._read_at > REFRESH_SECONDS and self._guard.acquire(blocking=False):
+        if (
+            self._movable
+            and time.monotonic() - self._read_at > REFRESH_SECONDS
+            and self._guard.acquire(blocking=False)
+        ):
             try:
                 self._read_at = time.monotonic()
                 self._offset = self.stored_offset()

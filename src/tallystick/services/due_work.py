@@ -44,8 +44,7 @@ class DueWork:
         now = self._context.now()
         if now - self._pruned_at >= PRUNE_EVERY_MICROS:
             self._pruned_at = now
-            for name, count in self.prune(now).items():
-                counts[name] = count
+            counts.update(self.prune(now))
         return counts
 
     def run_all(self) -> dict[str, int]:
@@ -68,7 +67,9 @@ class DueWork:
     def prune(self, now: int) -> dict[str, int]:
         """Delete counters of hours long past, ended sessions and old throttles: nothing of the ledger."""
         before = now - COUNTERS_KEPT_DAYS * DAY_MICROS
-        return self._context.database.transact(lambda connection: upkeep.prune(connection, now=now, before=before))
+        return self._context.database.transact(
+            lambda connection: upkeep.prune(connection, now=now, before=before)
+        )
 
     def _settle_batch(self) -> dict[str, int] | None:
         """Settle some customers; None when nobody is due."""
@@ -76,7 +77,9 @@ class DueWork:
         now = context.now()
         self._failing = {number: until for number, until in self._failing.items() if until > now}
         with context.database.read() as connection:
-            due = upkeep.due_customers(connection, now=now, limit=CUSTOMERS_PER_BATCH, without=list(self._failing))
+            due = upkeep.due_customers(
+                connection, now=now, limit=CUSTOMERS_PER_BATCH, without=list(self._failing)
+            )
         if not due:
             return None
         try:
@@ -84,7 +87,9 @@ class DueWork:
         except ServiceUnavailable:
             raise
         except Exception:
-            log.exception("settling a batch of customers failed; settling them one by one", customers=len(due))
+            log.exception(
+                "settling a batch of customers failed; settling them one by one", customers=len(due)
+            )
         counts: dict[str, int] = {}
         for customer_id in due:
             for name, count in self._settle_alone(customer_id, now).items():

@@ -31,14 +31,24 @@ class Holds:
         self._pricing = pricing
 
     def create(
-        self, caller: Caller, usage: Usage, *, idempotency_key: str | None, expires_in: int = DEFAULT_HOLD_SECONDS
+        self,
+        caller: Caller,
+        usage: Usage,
+        *,
+        idempotency_key: str | None,
+        expires_in: int = DEFAULT_HOLD_SECONDS,
     ) -> Answer[HoldResult]:
         """Reserve the price of a usage."""
         operation = self._pricing.hold(caller, usage, idempotency_key, expires_in)
         return self._pricing.finish(operation, self._context.commit.run(operation))
 
     async def create_async(
-        self, caller: Caller, usage: Usage, *, idempotency_key: str | None, expires_in: int = DEFAULT_HOLD_SECONDS
+        self,
+        caller: Caller,
+        usage: Usage,
+        *,
+        idempotency_key: str | None,
+        expires_in: int = DEFAULT_HOLD_SECONDS,
     ) -> Answer[HoldResult]:
         """As ``create``, awaited."""
         await self._pricing.customers.look_up(usage.customer)
@@ -114,7 +124,12 @@ class Holds:
         return await self._pricing.finish_async(operation, await self._context.commit.run_async(operation))
 
     def _resolve(
-        self, caller: Caller, hold_id: str, *, capture: tuple[Number | None, Number | None] | None, key: str | None
+        self,
+        caller: Caller,
+        hold_id: str,
+        *,
+        capture: tuple[Number | None, Number | None] | None,
+        key: str | None,
     ) -> Resolve:
         number = from_text("hold", hold_id)
         with self._context.database.read() as connection:
@@ -159,7 +174,9 @@ class Holds:
         if terms.meter is None:
             raise errors.ValidationFailed([("quantity", "expected an amount: this hold has no meter")])
         micros = parse_quantity(quantity)
-        economy = self._context.economy() if terms.economy is None else self._pricing.economies.at(terms.economy)
+        economy = (
+            self._context.economy() if terms.economy is None else self._pricing.economies.at(terms.economy)
+        )
         meter = economy.meter(terms.meter)
         totals: dict[str, int] = {unit: 0 for unit, _ in terms.amounts}
         for rated in rate(meter, micros):

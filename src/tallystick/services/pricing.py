@@ -65,7 +65,8 @@ class Pricing:
             return self._price_one(economy, usage.meter, quantity)
         meter = economy.meter(usage.meter)
         parts = [
-            Part(meter.name, meter.category, rated.unit, rated.amount_micros) for rated in rate(meter, quantity)
+            Part(meter.name, meter.category, rated.unit, rated.amount_micros)
+            for rated in rate(meter, quantity)
         ]
         limits = [] if meter.hourly_limit is None else [(meter.name, meter.hourly_limit, 1)]
         if len(usage.also) > MAX_PARTS:
@@ -73,7 +74,10 @@ class Pricing:
         for index, (name, further) in enumerate(usage.also):
             other = economy.meter(name)
             amount = parse_quantity(further, field=f"also.{index}.quantity")
-            parts += [Part(other.name, other.category, rated.unit, rated.amount_micros) for rated in rate(other, amount)]
+            parts += [
+                Part(other.name, other.category, rated.unit, rated.amount_micros)
+                for rated in rate(other, amount)
+            ]
             if other.hourly_limit is not None:
                 limits.append((other.name, other.hourly_limit, 1))
         return economy, meter, quantity, tuple(parts), _merge_limits(limits)
@@ -85,7 +89,8 @@ class Pricing:
         if priced is None:
             meter = economy.meter(name)
             parts = tuple(
-                Part(meter.name, meter.category, rated.unit, rated.amount_micros) for rated in rate(meter, quantity)
+                Part(meter.name, meter.category, rated.unit, rated.amount_micros)
+                for rated in rate(meter, quantity)
             )
             limits = () if meter.hourly_limit is None else ((meter.name, meter.hourly_limit, 1),)
             priced = (economy, meter, quantity, parts, limits)
@@ -137,7 +142,7 @@ class Pricing:
             **idempotency_fields(caller, key, "hold", (*_content(usage, quantity), expires_in)),
         )
 
-    def hold_amount(  # noqa: PLR0913 - each is a field of the request
+    def hold_amount(
         self,
         caller: Caller,
         *,
@@ -171,8 +176,14 @@ class Pricing:
         )
 
     def _expires_at(self, expires_in: object) -> int:
-        if isinstance(expires_in, bool) or not isinstance(expires_in, int) or not 1 <= expires_in <= MAX_HOLD_SECONDS:
-            raise errors.ValidationFailed([("expires_in", f"expected whole seconds from 1 to {MAX_HOLD_SECONDS}")])
+        if (
+            isinstance(expires_in, bool)
+            or not isinstance(expires_in, int)
+            or not 1 <= expires_in <= MAX_HOLD_SECONDS
+        ):
+            raise errors.ValidationFailed(
+                [("expires_in", f"expected whole seconds from 1 to {MAX_HOLD_SECONDS}")]
+            )
         return self._context.now() + expires_in * MICROS
 
     def refine(self, refusal: errors.Refusal, customer_id: int) -> errors.Refusal:
@@ -224,7 +235,15 @@ def also_of(usage: Usage) -> tuple[tuple[str, int], ...]:
 
 def _content(usage: Usage, quantity: int) -> tuple[object, ...]:
     """What was asked, in a fixed order; numbers that are equal are the same request, however they were written."""
-    return (usage.customer, usage.meter, quantity, also_of(usage), usage.agent, usage.description, usage.metadata)
+    return (
+        usage.customer,
+        usage.meter,
+        quantity,
+        also_of(usage),
+        usage.agent,
+        usage.description,
+        usage.metadata,
+    )
 
 
 def require_service(caller: Caller) -> None:

@@ -56,7 +56,9 @@ def check_metadata(value: Mapping[str, Any] | None) -> str | None:
     return text
 
 
-def idempotency_fields(caller: Caller, key: str | None, kind: str, content: tuple[object, ...]) -> dict[str, Any]:
+def idempotency_fields(
+    caller: Caller, key: str | None, kind: str, content: tuple[object, ...]
+) -> dict[str, Any]:
     """The fields of an operation that make a repeat harmless. ``content`` is what was asked, in a fixed order."""
     if key is None or not key:
         raise errors.IdempotencyKeyRequired
@@ -73,4 +75,3 @@ def idempotency_fields(caller: Caller, key: str | None, kind: str, content: tupl
 def digest_of(kind: str, content: tuple[object, ...]) -> str:
     """A short digest of a request: two requests that ask the same have the same."""
     return hashlib.blake2b(_encode((kind, content)), digest_size=12).hexdigest()
-

@@ -47,6 +47,8 @@ class Settlements:
             priority=economy.priority("task_credit"),
             economy=economy.version,
             description=check_text(description, field="description"),
-            **idempotency_fields(caller, idempotency_key, "settlement", (payer, payee, micros, name, description)),
+            **idempotency_fields(
+                caller, idempotency_key, "settlement", (payer, payee, micros, name, description)
+            ),
         )
         return self._pricing.finish(operation, self._context.commit.run(operation))

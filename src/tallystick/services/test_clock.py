@@ -34,17 +34,23 @@ class TestClock:
         if not self._test_mode:
             raise errors.TestClockRefused("there is no test clock in live mode")
         if (advance is None) == (now is None):
-            raise errors.ValidationFailed([("advance", "expected either advance (like P1D) or now, and not both")])
+            raise errors.ValidationFailed(
+                [("advance", "expected either advance (like P1D) or now, and not both")]
+            )
         present = self._context.now()
         if advance is not None:
             target = add(present, parse_duration(advance, field="advance"))
         else:
             target = parse_rfc3339(str(now), field="now")
         if target < present:
-            raise errors.TestClockRefused(f"the clock moves forwards only: it is {format_rfc3339(present)} now")
+            raise errors.TestClockRefused(
+                f"the clock moves forwards only: it is {format_rfc3339(present)} now"
+            )
         if target >= LATEST_MICROS:
             field = "now" if advance is None else "advance"
-            raise errors.ValidationFailed([(field, f"expected a time before {format_rfc3339(LATEST_MICROS)}")])
+            raise errors.ValidationFailed(
+                [(field, f"expected a time before {format_rfc3339(LATEST_MICROS)}")]
+            )
         self._clock.move_to(target)
         ran = self._due_work.run_all()
         return self._context.now(), sorted(ran.items())

@@ -1,0 +1,1 @@
+"""The only SQL: schema, engine, ledger, and one module per noun."""

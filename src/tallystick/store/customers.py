@@ -9,7 +9,13 @@ from tallystick.store.schema import customers
 
 
 def add(
-    connection: Connection, *, number: int, external_id: str | None, email: str | None, metadata: str, created_at: int
+    connection: Connection,
+    *,
+    number: int,
+    external_id: str | None,
+    email: str | None,
+    metadata: str,
+    created_at: int,
 ) -> None:
     """A new customer, without wallets yet."""
     connection.execute(

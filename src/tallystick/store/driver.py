@@ -234,9 +234,7 @@ def _plain_array(values: Iterable[int | bool | None]) -> str:
 
 def _text_array(values: Iterable[str | None]) -> str:
     parts = [
-        "NULL"
-        if value is None
-        else '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+        "NULL" if value is None else '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
         for value in values
     ]
     return "{" + ",".join(parts) + "}"

@@ -120,7 +120,11 @@ class Database:
 
     def _postgres_engine(self, pool_size: int) -> Engine:
         engine = sa.create_engine(
-            self.url, pool_size=pool_size, max_overflow=20, pool_pre_ping=True, connect_args={"prepare_threshold": 2}
+            self.url,
+            pool_size=pool_size,
+            max_overflow=20,
+            pool_pre_ping=True,
+            connect_args={"prepare_threshold": 2},
         )
         event.listen(engine, "connect", _configure_postgres)
         return engine
@@ -128,9 +132,9 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A transaction that sees one moment's state and changes nothing."""
-        with unavailable_when_away(), self.engine.connect() as connection:
-            if not self.is_sqlite:
-                connection = connection.execution_options(isolation_level="REPEATABLE READ")
+        with unavailable_when_away(), self.engine.connect() as pooled:
+            options = {} if self.is_sqlite else {"isolation_level": "REPEATABLE READ"}
+            connection = pooled.execution_options(**options)
             with connection.begin() as transaction:
                 yield connection
                 transaction.rollback()
@@ -172,8 +176,10 @@ class Database:
             self._checkpointer.committed()
 
     def transact_hot(self, work: Callable[[Connection], T]) -> T:
-        """As ``transact``, for the one thread of the group commit: on PostgreSQL with a connection of its own, on which the
-        whole transaction is one pipeline, so that only what is read costs a round trip. ``work`` uses raw statements only.
+        """As ``transact``, for the one thread of the group commit; ``work`` uses raw statements only.
+
+        PostgreSQL gives it a connection of its own, on which the whole transaction is one pipeline: only what is read costs
+        a round trip.
         """
         if self.is_sqlite:
             return self.transact(work)
@@ -215,7 +221,9 @@ class Database:
         with self.write() as connection:
             return work(connection)
 
-    def _with_retries(self, run: Callable[[Callable[[Connection], T]], T], work: Callable[[Connection], T]) -> T:
+    def _with_retries(
+        self, run: Callable[[Callable[[Connection], T]], T], work: Callable[[Connection], T]
+    ) -> T:
         for attempt in range(RETRIES):
             try:
                 return run(work)
@@ -304,4 +312,3 @@ def migrate(url: str) -> None:
                 migrations.upgrade(connection)
     finally:
         database.close()
-

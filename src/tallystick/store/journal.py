@@ -28,7 +28,9 @@ class HoldTerms:
 def owner_of(connection: Connection, number: int, *, kinds: tuple[str, ...]) -> int | None:
     """The customer of a transaction of one of these kinds."""
     owner: int | None = connection.scalar(
-        sa.select(transactions.c.customer_id).where(transactions.c.id == number, transactions.c.kind.in_(kinds))
+        sa.select(transactions.c.customer_id).where(
+            transactions.c.id == number, transactions.c.kind.in_(kinds)
+        )
     )
     return owner
 
@@ -54,4 +56,6 @@ def hold_terms(connection: Connection, number: int) -> HoldTerms | None:
         return None
     amounts = tuple((unit, amount) for unit, amount in json.loads(row.amounts))
     also = decode_result("hold", row.result).also
-    return HoldTerms(row.id, row.customer_id, row.maker, row.status, row.meter, row.agent, row.economy, amounts, also)
+    return HoldTerms(
+        row.id, row.customer_id, row.maker, row.status, row.meter, row.agent, row.economy, amounts, also
+    )

@@ -115,7 +115,9 @@ class Ledger:
             _, kind, digest, result = repeats[key]
             if digest != operation.request_digest:
                 return Outcome(refusal=errors.IdempotencyKeyReused())
-            return Outcome(result=decode_result(kind, result) if isinstance(result, str) else result, replayed=True)
+            return Outcome(
+                result=decode_result(kind, result) if isinstance(result, str) else result, replayed=True
+            )
         if operation.customer_id in book.missing:
             return Outcome(refusal=errors.UnknownCustomer(str(operation.customer_id)))
         before = len(book.transactions)
@@ -129,8 +131,13 @@ class Ledger:
             repeats[key] = (key, transaction.kind, operation.request_digest, result)
         return Outcome(result=result)
 
-    def _load_settled(self, raw: Any, operations: Sequence[Operation], now: int) -> tuple[Book, dict[str, Row]]:  # noqa: ANN401
-        """As ``_load``, however much was due: nothing is drawn before all of it is booked."""
+    def _load_settled(
+        self,
+        raw: Any,  # noqa: ANN401 - the driver's own connection
+        operations: Sequence[Operation],
+        now: int,
+    ) -> tuple[Book, dict[str, Row]]:
+        """As ``Loader.load``, however much was due: nothing is drawn before all of it is booked."""
         book, repeats = self._loader.load(raw, operations, now)
         while book.unsettled:
             self._writer.write(raw, book)

@@ -29,13 +29,19 @@ WALLETS: Final = (
 )
 _OPEN_LOTS: Final = f"SELECT {_LOT_COLUMNS} FROM accounts WHERE {{ids:customer_id}} AND is_open"  # noqa: S608
 _LOTS: Final = f"SELECT {_LOT_COLUMNS} FROM accounts WHERE {{ids:id}}"  # noqa: S608
-_REPEATS: Final = "SELECT idempotency, kind, request_digest, result FROM transactions WHERE {names:idempotency}"
+_REPEATS: Final = (
+    "SELECT idempotency, kind, request_digest, result FROM transactions WHERE {names:idempotency}"
+)
 _HOURLY: Final = "SELECT customer_id, meter, window_at, used FROM hourly_counters WHERE {ids:customer_id} AND window_at = ?"
 _HOLD_COLUMNS: Final = (
-    "id, customer_id, status, maker, expires_at, meter, category, quantity, economy, amounts, spends, resolved_at, resolved_by"
+    "id, customer_id, status, maker, expires_at, meter, category, quantity, economy, amounts, spends, "
+    "resolved_at, resolved_by"
 )
 _HOLDS: Final = f"SELECT {_HOLD_COLUMNS} FROM holds WHERE {{ids:id}}"  # noqa: S608
-_LEGS: Final = "SELECT transaction_id, debit_id, amount FROM transfers WHERE {ids:transaction_id} AND phase = 1 ORDER BY 1, number"
+_LEGS: Final = (
+    "SELECT transaction_id, debit_id, amount FROM transfers WHERE {ids:transaction_id} AND phase = 1 "
+    "ORDER BY 1, number"
+)
 _DUE_HOLDS: Final = (
     f"SELECT {_HOLD_COLUMNS} FROM holds WHERE {{ids:customer_id}} AND status = 'open' AND expires_at <= ? "  # noqa: S608
     f"ORDER BY expires_at, id LIMIT {MAX_EVENTS}"
@@ -44,9 +50,7 @@ _NEXT_HOLDS: Final = (
     "SELECT customer_id, MIN(expires_at) FROM holds WHERE {ids:customer_id} AND status = 'open' AND expires_at > ? "
     "GROUP BY customer_id"
 )
-_GRANT_COLUMNS: Final = (
-    "id, amount, created_at, transaction_id, booked_at, voided_at, clawed_back, reason, reference, cost_micros"
-)
+_GRANT_COLUMNS: Final = "id, amount, created_at, transaction_id, booked_at, voided_at, clawed_back, reason, reference, cost_micros"
 _SCHEDULED: Final = (
     f"SELECT {_GRANT_COLUMNS} FROM grants WHERE {{ids:customer_id}} AND booked_at IS NULL AND effective_at <= ? "  # noqa: S608
     f"AND voided_at IS NULL ORDER BY effective_at, id LIMIT {MAX_EVENTS}"
@@ -57,7 +61,8 @@ _NEXT_SCHEDULED: Final = (
 )
 _GRANTS: Final = f"SELECT {_GRANT_COLUMNS} FROM grants WHERE {{ids:id}}"  # noqa: S608
 _MEMBERSHIPS: Final = (
-    "SELECT customer_id, plan, since, anchor_at, period_start, period_end, granted FROM memberships WHERE {ids:customer_id}"
+    "SELECT customer_id, plan, since, anchor_at, period_start, period_end, granted FROM memberships "
+    "WHERE {ids:customer_id}"
 )
 _CHARGES: Final = (
     "SELECT id, customer_id, unit, meter, category, kind, result FROM transactions "
@@ -78,7 +83,9 @@ _BUDGETS: Final = (
     "WHERE {ids:b.key_id} AND b.level = 'key' ORDER BY 1"
 )
 _LOCK_BUDGETS: Final = "SELECT id FROM budgets WHERE {ids:id} ORDER BY id "
-_SPENT: Final = "SELECT budget_id, period_at, spent FROM budget_counters WHERE {ids:budget_id} AND period_at IN (?, ?)"
+_SPENT: Final = (
+    "SELECT budget_id, period_at, spent FROM budget_counters WHERE {ids:budget_id} AND period_at IN (?, ?)"
+)
 
 
 class Loader:
@@ -99,11 +106,19 @@ class Loader:
         self.kept = KeptWallets()
 
     def load(
-        self, raw: Any, operations: Sequence[Operation], now: int, *, customer_ids: Sequence[int] = ()
-    ) -> tuple[Book, dict[str, Row]]:  # noqa: ANN401
+        self,
+        raw: Any,  # noqa: ANN401 - the driver's own connection
+        operations: Sequence[Operation],
+        now: int,
+        *,
+        customer_ids: Sequence[int] = (),
+    ) -> tuple[Book, dict[str, Row]]:
+        """What these operations touch, with all that is due booked, and the first answers of repeated keys."""
         driver = self._driver
         book = Book(now=now, new_id=self._new_id, system_account=self._system.id_of)
-        wanted = {operation.customer_id for operation in operations if not isinstance(operation, OpenCustomer)}
+        wanted = {
+            operation.customer_id for operation in operations if not isinstance(operation, OpenCustomer)
+        }
         wanted.update(each.other_customer_id for each in operations if each.other_customer_id is not None)
         customers = sorted(wanted.union(customer_ids))
         fresh = self.kept.take(book, customers, driver.version(raw))
@@ -207,7 +222,12 @@ class Loader:
         driver = self._driver
         ids = driver.numbers(charge_ids)
         found, legs, refunds = driver.fetch(
-            raw, [(_CHARGES, (ids,)), (_CHARGE_LEGS, (ids, driver.numbers(self._system.with_code(REVENUE)))), (_REFUND_LEGS, (ids,))]
+            raw,
+            [
+                (_CHARGES, (ids,)),
+                (_CHARGE_LEGS, (ids, driver.numbers(self._system.with_code(REVENUE)))),
+                (_REFUND_LEGS, (ids,)),
+            ],
         )
         for number, customer_id, unit, meter, category, kind, result in found:
             charge = PastCharge(id=number, customer_id=customer_id, unit=unit, meter=meter, category=category)

@@ -31,7 +31,9 @@ RESULTS: Final[dict[str, type]] = {
     "settlement": SettlementResult,
 }
 _encode: Final = msgspec.json.Encoder().encode
-_decoders: Final[dict[str, Callable[[str], Any]]] = {kind: msgspec.json.Decoder(result).decode for kind, result in RESULTS.items()}
+_decoders: Final[dict[str, Callable[[str], Any]]] = {
+    kind: msgspec.json.Decoder(result).decode for kind, result in RESULTS.items()
+}
 
 
 @dataclass(slots=True)

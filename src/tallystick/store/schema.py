@@ -47,7 +47,9 @@ def _number(name: str, *, default: int | None = 0) -> Column[int]:
     return Column(name, BigInteger, nullable=False, server_default=text(str(default)))
 
 
-settings = Table("settings", metadata, Column("name", Text, primary_key=True), Column("value", Text, nullable=False))
+settings = Table(
+    "settings", metadata, Column("name", Text, primary_key=True), Column("value", Text, nullable=False)
+)
 
 economies = Table(
     "economies",
@@ -156,7 +158,9 @@ accounts = Table(
     _number("debits_pending"),
     _number("credits_pending"),
     # The last wall: no code path can commit an overdrawn lot, a debt below zero, or a total that overflowed.
-    CheckConstraint("kind NOT IN ('lot', 'cover') OR debits_posted + debits_pending <= credits_posted", name="covered"),
+    CheckConstraint(
+        "kind NOT IN ('lot', 'cover') OR debits_posted + debits_pending <= credits_posted", name="covered"
+    ),
     CheckConstraint("kind <> 'debt' OR debits_posted >= credits_posted", name="debt"),
     CheckConstraint(
         "debits_posted BETWEEN 0 AND 9223372036854775807 AND credits_posted BETWEEN 0 AND 9223372036854775807 "

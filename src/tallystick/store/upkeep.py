@@ -11,7 +11,9 @@ from tallystick.store.schema import hourly_counters, sessions, throttles, wallet
 
 def due_customers(connection: Connection, *, now: int, limit: int, without: Sequence[int] = ()) -> list[int]:
     """Customers with something due, those who wait longest first."""
-    query = sa.select(wallets.c.customer_id).where(wallets.c.next_due_at <= now).order_by(wallets.c.next_due_at)
+    query = (
+        sa.select(wallets.c.customer_id).where(wallets.c.next_due_at <= now).order_by(wallets.c.next_due_at)
+    )
     if without:
         query = query.where(wallets.c.customer_id.not_in(without))
     found = connection.scalars(query.limit(limit))

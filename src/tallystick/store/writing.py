@@ -145,7 +145,9 @@ _SET_WALLETS: Final = Change(
         ("removed", _B),
     ),
 )
-_SET_WALLET_STATE: Final = Change("wallets", "id", sets=(("cover_id", _B), ("frozen_at", _B), ("next_due_at", _B)))
+_SET_WALLET_STATE: Final = Change(
+    "wallets", "id", sets=(("cover_id", _B), ("frozen_at", _B), ("next_due_at", _B))
+)
 SET_HAS_BUDGETS: Final = Change("wallets", "customer_id", sets=(("has_budgets", "boolean"),))
 _UPSERT_MEMBERSHIPS: Final = Insert(
     "memberships",
@@ -201,14 +203,18 @@ class Writer:
             if book.placed:
                 driver.insert(raw, _INSERT_HOLDS, [_hold_row(hold) for hold in book.placed])
             self._update_terms(raw, book)
-            if book.hourly_deltas:
-                calls = [(*key, used) for key, used in sorted(book.hourly_deltas.items())]
-                driver.insert(raw, _COUNT_HOURLY, calls)
-            if book.budget_deltas:
-                rows = [(*key, spent) for key, spent in sorted(book.budget_deltas.items())]
-                driver.insert(raw, _COUNT_BUDGETS, rows)
+            self._count(raw, book)
             if book.deltas:
                 self._update_accounts(raw, book)
+
+    def _count(self, raw: Any, book: Book) -> None:  # noqa: ANN401
+        """Add to the counters of hourly limits and budgets, in sorted order."""
+        if book.hourly_deltas:
+            calls = [(*key, used) for key, used in sorted(book.hourly_deltas.items())]
+            self._driver.insert(raw, _COUNT_HOURLY, calls)
+        if book.budget_deltas:
+            spent = [(*key, amount) for key, amount in sorted(book.budget_deltas.items())]
+            self._driver.insert(raw, _COUNT_BUDGETS, spent)
 
     def _insert_wallets(self, raw: Any, book: Book) -> None:  # noqa: ANN401
         wallets = book.new_wallets
@@ -216,7 +222,18 @@ class Writer:
             raw,
             INSERT_ACCOUNTS,
             [
-                (wallet.debt_account_id, DEBT, wallet.unit, None, wallet.customer_id, None, None, None, None, None)
+                (
+                    wallet.debt_account_id,
+                    DEBT,
+                    wallet.unit,
+                    None,
+                    wallet.customer_id,
+                    None,
+                    None,
+                    None,
+                    None,
+                    None,
+                )
                 for wallet in wallets
             ],
         )
@@ -224,7 +241,14 @@ class Writer:
             raw,
             _INSERT_WALLETS,
             [
-                (each.id, each.customer_id, each.unit, each.debt_account_id, each.next_due_at, each.has_budgets)
+                (
+                    each.id,
+                    each.customer_id,
+                    each.unit,
+                    each.debt_account_id,
+                    each.next_due_at,
+                    each.has_budgets,
+                )
                 for each in wallets
             ],
         )
@@ -301,7 +325,9 @@ class Writer:
         if book.changed_grants:
             terms = book.changed_grants.values()
             driver.change(
-                raw, _SET_GRANTS, [(each.booked_at, each.voided_at, each.clawed_back, each.lot.id) for each in terms]
+                raw,
+                _SET_GRANTS,
+                [(each.booked_at, each.voided_at, each.clawed_back, each.lot.id) for each in terms],
             )
         lots = {lot.id: lot for lot in book.moved_expiry.values()}
         lots.update({each.lot.id: each.lot for each in book.changed_grants.values() if each.lot.voided})
@@ -315,8 +341,15 @@ class Writer:
             )
         if book.changed_memberships:
             rows = [
-                (each.customer_id, each.plan, each.since, each.anchor_at, each.period_start, each.period_end)
-                + (json.dumps(each.granted),)
+                (
+                    each.customer_id,
+                    each.plan,
+                    each.since,
+                    each.anchor_at,
+                    each.period_start,
+                    each.period_end,
+                    json.dumps(each.granted),
+                )
                 for each in book.changed_memberships.values()
             ]
             driver.insert(raw, _UPSERT_MEMBERSHIPS, [(*row, seal_of(row)) for row in rows])
@@ -332,9 +365,11 @@ class Writer:
             for lot in (lots[number] for number in book.deltas if number in lots)
             if (lot.credits > lot.debits) != lot.stored_open
         ]
-        for wallet in book.wallets.values():
-            if wallet.debt_account_id in book.deltas:
-                flipped.append((wallet.debt > 0, wallet.debt_account_id))
+        flipped += [
+            (wallet.debt > 0, wallet.debt_account_id)
+            for wallet in book.wallets.values()
+            if wallet.debt_account_id in book.deltas
+        ]
         if flipped:
             driver.change(raw, _SET_OPEN, flipped)
         for number in sorted(number for number in book.deltas if number in system):
