@@ -16,13 +16,15 @@ from rich.console import Console
 from bench import results
 from bench.embedded import measure_alone, measure_hot, measure_spread
 from bench.growth import measure_growth
-from bench.machine import describe
+from bench.machine import ROOT, describe
 from bench.postgresql import measure_postgresql
 from bench.rest import measure_rest
 from bench.results import Result
 from bench.settings import Settings
 from bench.writer_profile import profile_writer
 
+RESULTS = Path(__file__).with_name("results.json")
+DOCUMENT = ROOT / "docs" / "performance.md"
 BENCHMARKS: dict[str, Callable[[Settings], list[Result]]] = {
     "sqlite": measure_spread,
     "hot": measure_hot,
@@ -57,9 +59,21 @@ def main() -> int:
         print(f"{name}: {time.monotonic() - started:.0f} s", file=sys.stderr)
     options = {**asdict(settings), "quick": asked.quick}
     del options["folder"]
-    results.write(asked.output, machine=machine, options=options, results=found, failures=failures)
-    results.show(console, machine, found, failures)
+    content = results.content_of(machine=machine, options=options, results=found, failures=failures)
+    results.show(console, content)
+    _keep(asked, content)
     return 1 if failures else 0
+
+
+def _keep(asked: argparse.Namespace, content: results.Figures) -> None:
+    """A whole run becomes results.json and the documentation's table; of any other, ``--output`` keeps the figures."""
+    if asked.output is not None:
+        results.write(asked.output, content)
+    elif not asked.quick and not asked.only and asked.peers and not content["failures"]:
+        results.write(RESULTS, content)
+        results.document(DOCUMENT, content)
+    else:
+        print("not a whole run: --output FILE keeps its figures", file=sys.stderr)
 
 
 def _arguments() -> argparse.Namespace:
@@ -79,8 +93,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--output",
         type=Path,
-        default=Path(__file__).with_name("results.json"),
-        help="where the figures are written",
+        help="where the figures are written instead of results.json and the documentation",
     )
     return parser.parse_args()
 

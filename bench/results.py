@@ -13,6 +13,9 @@ from rich.console import Console
 from rich.table import Table
 
 Figures = Mapping[str, Any]
+COLUMNS = ("what", "figure", "beside", "ratio", "target", "met")
+BEGIN = "<!-- figures: written by `make bench` -->"
+END = "<!-- end of figures -->"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,38 +60,75 @@ def middle(figures: list[Figures], name: str) -> float:
     return float(median(each[name] for each in figures))
 
 
-def write(
-    path: Path, *, machine: Figures, options: Figures, results: list[Result], failures: Sequence[Figures]
-) -> None:
-    """results.json."""
-    content = {
+def content_of(
+    *, machine: Figures, options: Figures, results: list[Result], failures: Sequence[Figures]
+) -> dict[str, Any]:
+    """What results.json holds."""
+    return {
         "machine": machine,
         "options": options,
         "results": [result.as_json() for result in results],
         "failures": failures,
     }
+
+
+def write(path: Path, content: Figures) -> None:
+    """results.json."""
     path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
-def show(console: Console, machine: Figures, results: list[Result], failures: Sequence[Figures]) -> None:
+def show(console: Console, content: Figures) -> None:
     """The table on the terminal."""
-    console.print("  ".join(f"{name}: {value}" for name, value in machine.items()), highlight=False)
+    console.print(machine_line(content["machine"]), highlight=False)
     table = Table(title="Benchmarks")
-    for name in ("what", "figure", "beside", "ratio", "target", "met"):
+    for name in COLUMNS:
         table.add_column(name, justify="right" if name in {"figure", "ratio"} else "left", no_wrap=True)
-    for each in results:
-        beside = "" if each.beside_figure is None else f": {_number(each.beside_figure)} {each.unit}"
-        table.add_row(
-            each.what,
-            f"{_number(each.figure)} {each.unit}",
-            f"{each.beside}{beside}",
-            "" if each.ratio is None else f"{each.ratio:.2f}",
-            each.target or "",
-            {True: "yes", False: "MISSED", None: "-"}[each.met],
-        )
+    for each in content["results"]:
+        table.add_row(*_cells(each))
     console.print(table)
-    for failure in failures:
-        console.print(f"[bold]{failure['name']} could not be measured:[/bold] {failure['reason']}")
+    for failure in content["failures"]:
+        console.print(f"{failure['name']} could not be measured: {failure['reason']}", markup=False)
+
+
+def document(path: Path, content: Figures) -> None:
+    """Put the figures where the documentation shows them: between two marks, in place of those before."""
+    before, _, rest = path.read_text(encoding="utf-8").partition(BEGIN)
+    _, _, after = rest.partition(END)
+    path.write_text(f"{before}{BEGIN}\n{markdown(content)}{END}{after}", encoding="utf-8")
+
+
+def markdown(content: Figures) -> str:
+    """The machine and the table, for the documentation."""
+    lines = [machine_line(content["machine"]), "", _row(COLUMNS), _row(["---"] * len(COLUMNS))]
+    lines += [_row(_cells(each)) for each in content["results"]]
+    return "\n".join(lines) + "\n"
+
+
+def machine_line(machine: Figures) -> str:
+    """The machine in one line."""
+    fsync = machine["fsync_ms"]
+    return (
+        f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']} GiB, {machine['kernel']}, "
+        f"{machine['python']}, SQLite {machine['sqlite']}, PostgreSQL {machine['postgresql']}; "
+        f"64 KiB are durable in {fsync['databases']} ms ({fsync['postgresql']} ms where PostgreSQL's files are); "
+        f"load average at the start {machine['load_average']}; revision {machine['revision']}."
+    )
+
+
+def _row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _cells(result: Figures) -> list[str]:
+    unit, beside, ratio = result["unit"], result["beside_figure"], result["ratio"]
+    return [
+        result["what"],
+        f"{_number(result['figure'])} {unit}",
+        result["beside"] if beside is None else f"{result['beside']}: {_number(beside)} {unit}",
+        "" if ratio is None else f"{ratio:.2f}",
+        result["target"] or "",
+        {True: "yes", False: "MISSED", None: "-"}[result["met"]],
+    ]
 
 
 def _number(value: float) -> str:

@@ -1,45 +1,48 @@
-"""Where the time of the thread goes that posts every charge, while clients keep it busy."""
+"""Where the processor's time goes while clients charge: in the thread that posts, and in the one that the clients share."""
 
 from __future__ import annotations
 
 import cProfile
 import pstats
+import time
 from contextlib import ExitStack
+from unittest import mock
 
 from bench.settings import Settings
 from tallystick import bench_charges
 from tallystick.services.group_commit import GroupCommit
 from tests.postgres import temporary_database, temporary_postgres
 
-ROWS = 40
+ROWS = 30
 
 
 def profile_writer(settings: Settings, *, engine: str) -> None:
-    """Run the benchmark with the group commit's thread under cProfile; print its functions by their own time.
+    """Run the benchmark with both threads under cProfile, and print their functions by their own time.
 
-    The profiler makes Python's part look larger than it is, so that only shares are worth reading, not rates.
+    It is the thread's processor time: waiting for the disk, the database or the interpreter does not count, so that the
+    shares hold on a busy machine too. The profiler makes what is called often look larger than it is.
     """
-    profile = cProfile.Profile()
-    run = GroupCommit._run  # noqa: SLF001 - the thread's own function is what is to be profiled
-
-    def profiled(self: GroupCommit) -> None:
-        profile.runcall(run, self)
-
+    writer, clients = cProfile.Profile(time.thread_time), cProfile.Profile(time.thread_time)
+    run, drive = GroupCommit._run, bench_charges.drive  # noqa: SLF001 - the thread's own function is profiled
     with ExitStack() as stack:
         url = None
         if engine == "postgresql":
             url = stack.enter_context(temporary_database(stack.enter_context(temporary_postgres())))
-        GroupCommit._run = profiled  # type: ignore[method-assign] # noqa: SLF001 - as above
-        try:
-            found = bench_charges.run(
-                engine=engine,
-                url=url,
-                clients=settings.clients,
-                seconds=settings.seconds,
-                wallets=settings.wallets,
-                kind="coroutines",
+        stack.enter_context(mock.patch.object(GroupCommit, "_run", lambda self: writer.runcall(run, self)))
+        stack.enter_context(
+            mock.patch.object(
+                bench_charges, "drive", lambda *args, **how: clients.runcall(drive, *args, **how)
             )
-        finally:
-            GroupCommit._run = run  # type: ignore[method-assign] # noqa: SLF001 - as above
+        )
+        found = bench_charges.run(
+            engine=engine,
+            url=url,
+            clients=settings.clients,
+            seconds=settings.seconds,
+            wallets=settings.wallets,
+            kind="coroutines",
+        )
     print(found)
-    pstats.Stats(profile).sort_stats("tottime").print_stats(ROWS)
+    for title, profile in (("the posting thread", writer), ("the clients' thread", clients)):
+        print(f"\n{title}")
+        pstats.Stats(profile).strip_dirs().sort_stats("tottime").print_stats(ROWS)

@@ -1,4 +1,4 @@
-"""A state machine over a ledger: Hypothesis chooses what is asked and when, and the judge compares every answer."""
+"""A state machine over a ledger: Hypothesis chooses what is asked and when, the judge compares the answers."""
 
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -49,6 +49,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.next_id = first_id
         self.first_id = first_id
         self.asked: list[Operation] = []
+        self.keys: set[str | None] = set()
 
     @abstractmethod
     def post(self, operations: Sequence[Operation]) -> tuple[list[Outcome], Book]:
@@ -73,7 +74,8 @@ class LedgerMachine(RuleBasedStateMachine):
         self.judge.batch(operations, outcomes, now=self.now, new_grants=made)
         self.judge.look(book)
         self.check(sorted({customer_id for customer_id, _ in book.wallets}))
-        self.asked += [each for each in operations if each not in self.asked]
+        self.asked += [each for each in operations if each.idempotency not in self.keys]
+        self.keys.update(each.idempotency for each in operations)
         return outcomes[-1]
 
     def fields(self, customer_id: int) -> dict[str, Any]:
@@ -111,8 +113,12 @@ class LedgerMachine(RuleBasedStateMachine):
         return self.open()
 
     @rule(target=customers)
-    def open(self) -> int:
+    def join(self) -> int:
         """A new customer."""
+        return self.open()
+
+    def open(self) -> int:
+        """Post the opening of a customer."""
         self.next_id += 1
         number = self.next_id
         self.ask(OpenCustomer(catalog=self.economy, **self.fields(number)))

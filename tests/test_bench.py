@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.results import markdown
 from tallystick import bench_charges
 
 ROOT = Path(__file__).parent.parent
@@ -18,6 +19,7 @@ MACHINE = {
     "kernel",
     "python",
     "sqlite",
+    "postgresql",
     "load_average",
     "fsync_ms",
     "revision",
@@ -101,6 +103,14 @@ def test_charges_are_measured_through_the_rest_door_too(
     assert {"clients", "charges", "charges_per_s", "p50_ms", "p99_ms", "load_cpu_s"} == set(http)
     assert http["charges"] > 0
     assert [] == list(tmp_path.iterdir()), "databases were left behind"
+
+
+def test_the_documentation_shows_the_figures_of_the_last_whole_run() -> None:
+    """What docs/performance.md says was measured is what bench/results.json holds, target by target."""
+    found = json.loads((ROOT / "bench" / "results.json").read_text())
+    assert NAMES == [result["name"] for result in found["results"]]
+    assert (False, []) == (found["options"]["quick"], found["failures"])
+    assert markdown(found) in (ROOT / "docs" / "performance.md").read_text()
 
 
 def test_the_peers_are_pinned_by_name_and_version_only() -> None:

@@ -264,8 +264,7 @@ def report(
 def fsync_ms(folder: str, *, rounds: int = 50) -> float:
     """The median time in which this disk makes 64 KiB durable."""
     times = []
-    path = Path(folder) / "fsync"
-    with path.open("wb") as file:
+    with tempfile.TemporaryFile(dir=folder) as file:
         for _ in range(rounds):
             file.write(os.urandom(65536))
             file.flush()

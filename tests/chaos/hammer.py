@@ -43,15 +43,15 @@ class Hammer:
         try:
             yield self
         finally:
-            self._stopping.set()
-            for thread in self._threads:
-                thread.join()
+            self.stop()
         if self._broken:
             raise self._broken[0]
 
     def stop(self) -> None:
-        """Start nothing new."""
+        """Start nothing new, and wait for what was begun."""
         self._stopping.set()
+        for thread in self._threads:
+            thread.join()
 
     def count(self, *statuses: int | None) -> int:
         """How many answers had one of these statuses so far."""

@@ -93,10 +93,12 @@ def check_balances(port: int, attempts: list[Attempt]) -> None:
             balance[each.customer] -= each.amount
         elif each.kind == "hold" and each.answer["id"] not in captured:
             held[each.customer] += each.amount
-    client = Client(port)
 
-    def found() -> dict[str, tuple[Decimal, Decimal]]:
-        answers = {name: client.ask("GET", f"/billing/balance?customer={quote(name)}") for name in CUSTOMERS}
+    def found() -> dict[str, tuple[int, int]]:
+        with Client(port) as client:
+            answers = {
+                name: client.ask("GET", f"/billing/balance?customer={quote(name)}") for name in CUSTOMERS
+            }
         return {name: (answer["balance"], answer["held"]) for name, answer in answers.items()}
 
     expected = {name: (balance[name], held[name]) for name in CUSTOMERS}

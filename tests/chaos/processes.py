@@ -133,5 +133,5 @@ def running(folder: Path, database_url: str, *commands: str) -> Iterator[Sequenc
 
 def mistakes(nodes: Sequence[Node]) -> list[str]:
     """What the nodes logged of what nobody foresaw."""
-    signs = ('"unforeseen"', "Traceback", "the worker's turn failed")
+    signs = ('"unforeseen"', "turn failed", "cannot be settled", "one by one", "never retrieved", "Exception in")
     return [line for node in nodes for line in node.lines if any(sign in line for sign in signs)]

@@ -1,4 +1,4 @@
-"""A ledger that keeps everything in memory: the pure core alone, with what a store would do around it in a few lines."""
+"""A ledger that keeps everything in memory: the pure core, with what a store does around it in few lines."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -10,7 +10,6 @@ from tallystick.core.due import settle
 from tallystick.core.limits import Budget, period_start
 from tallystick.core.membership import OpenCustomer
 from tallystick.core.operations import ChargeResult, Operation, ResolveResult
-from tallystick.core.words import REVENUE
 from tallystick.store.results import Outcome
 from tests.model.holdings import Limit
 
@@ -112,7 +111,7 @@ class MemoryLedger:
             return Outcome(result=result, replayed=True)
         before = state_of(book)
         try:
-            result = operation.apply(book)  # type: ignore[attr-defined]
+            result = operation.apply(book)
         except errors.Refusal as refusal:
             assert before == state_of(book), "a refused operation changed something"
             return Outcome(refusal=refusal)
@@ -140,6 +139,8 @@ class MemoryLedger:
             self.spent[budget_id, period_at] += amount
         for wallet in self.wallets.values():
             wallet.settle_lots()
+        for lot in self.lots.values():
+            lot.open = lot.stored_open = lot.credits > lot.debits  # as a store would load it
 
     # --- the rules -----------------------------------------------------------------------------------------
 

@@ -120,7 +120,7 @@ def test_every_address_is_documented_with_its_fields(openapi: dict[str, Any]) ->
 # --- the command line --------------------------------------------------------------------------------------
 
 
-def commands(command: Any = None, path: tuple[str, ...] = ("tally",)) -> Iterator[tuple[str, Any]]:  # noqa: ANN401 - click's
+def commands(command: Any = None, path: tuple[str, ...] = ("tally",)) -> Iterator[tuple[str, Any]]:
     """Every command with its full name."""
     found = command or typer.main.get_command(app)
     subcommands: dict[str, Any] = getattr(found, "commands", {})
@@ -130,7 +130,7 @@ def commands(command: Any = None, path: tuple[str, ...] = ("tally",)) -> Iterato
         yield from commands(each, (*path, name))
 
 
-def options(command: Any) -> set[str]:  # noqa: ANN401 - click's
+def options(command: Any) -> set[str]:
     """The long names of a command's options."""
     return {
         name for each in command.params for name in (*each.opts, *each.secondary_opts) if name[:2] == "--"

@@ -191,10 +191,10 @@ class Model(Usage):
         if operation.frozen and wallet.frozen_at is None:
             wallet.frozen_at = self.now
         elif not operation.frozen and wallet.frozen_at is not None:
-            stood = max(self.now - wallet.frozen_at, 0)
             for lot in wallet.lots:
-                if lot.left and not lot.voided and lot.expires_at is not None:
-                    lot.expires_at += stood if lot.expires_at > wallet.frozen_at else 0
+                if lot.left and not lot.voided and (lot.expires_at or 0) > wallet.frozen_at:
+                    stood = self.now - max(wallet.frozen_at, lot.starts_at)
+                    lot.expires_at = (lot.expires_at or 0) + max(stood, 0)
             wallet.frozen_at = None
         return {"id": number, "unit": operation.unit, "frozen_at": wallet.frozen_at}
 

@@ -113,18 +113,18 @@ class History:
         self._keys += 1
         return f"key {self._keys}"
 
-    def charge(self, customer: str, meter: str = "call", **more: Any) -> str:  # noqa: ANN401 - fields of a usage
+    def charge(self, customer: str, meter: str = "call", **more: Any) -> str:
         """A charge; gives its id."""
         usage = Usage(meter, customer=customer, **more)
         return to_text("chg", self.tally.charges.create(SYSTEM, usage, idempotency_key=self.key()).value.id)
 
-    def hold(self, customer: str, meter: str = "call", *, seconds: int = 3600, **more: Any) -> str:  # noqa: ANN401
+    def hold(self, customer: str, meter: str = "call", *, seconds: int = 3600, **more: Any) -> str:
         """A hold; gives its id."""
         usage = Usage(meter, customer=customer, **more)
         made = self.tally.holds.create(SYSTEM, usage, idempotency_key=self.key(), expires_in=seconds)
         return to_text("hold", made.value.id)
 
-    def capture(self, hold: str, **what: Any) -> str:  # noqa: ANN401 - an amount or a quantity
+    def capture(self, hold: str, **what: Any) -> str:
         """Capture a hold; gives the id of the charge."""
         return to_text(
             "chg", self.tally.holds.capture(SYSTEM, hold, idempotency_key=self.key(), **what).value.id
@@ -134,11 +134,11 @@ class History:
         """Release a hold."""
         self.tally.holds.release(SYSTEM, hold, idempotency_key=self.key())
 
-    def refund(self, charge: str, **what: Any) -> None:  # noqa: ANN401 - an amount and a unit
+    def refund(self, charge: str, **what: Any) -> None:
         """Refund a charge."""
         self.tally.charges.refund(SYSTEM, charge, idempotency_key=self.key(), **what)
 
-    def grant(self, customer: str, amount: int, category: str = "bonus", **terms: Any) -> str:  # noqa: ANN401
+    def grant(self, customer: str, amount: int, category: str = "bonus", **terms: Any) -> str:
         """A grant; gives its id."""
         made = self.tally.grants.create(
             SYSTEM, customer=customer, amount=amount, category=category, idempotency_key=self.key(), **terms

@@ -103,7 +103,7 @@ def is_unique(column: sa.Column[Any]) -> bool:
     return column.primary_key or any(column.name in columns for columns in (*rules, *indexes))
 
 
-def edits(column: sa.Column[Any], value: Any) -> list[Any]:  # noqa: ANN401 - a value of the column
+def edits(column: sa.Column[Any], value: Any) -> list[Any]:
     """Other values of a column that somebody might write."""
     name = f"{column.table.name}.{column.name}"
     if name == "wallets.next_due_at":

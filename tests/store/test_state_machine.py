@@ -1,4 +1,4 @@
-"""The ledger in the database against the model: any operations in any order, through two processes in turn."""
+"""The ledger in the database against the model: any operations in any order, by two processes in turn."""
 
 import itertools
 from collections.abc import Sequence

@@ -7,7 +7,8 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Final, Protocol
 
 import structlog
@@ -53,16 +54,16 @@ class Server(uvicorn.Server):
         self._tally_app = app
         self._on_start = on_start
 
-    async def startup(self, sockets: list[object] | None = None) -> None:  # type: ignore[override] # sockets are not looked at
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen, then say so."""
-        await super().startup(sockets)  # type: ignore[arg-type] # as above
+        await super().startup(sockets)
         if self.started:
             self._on_start()
 
-    async def shutdown(self, sockets: list[object] | None = None) -> None:  # type: ignore[override] # as above
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Take no more connections and finish what runs; who asks meanwhile whether we are ready is told no."""
         self._tally_app.state.closing = True
-        await super().shutdown(sockets)  # type: ignore[arg-type] # as above
+        await super().shutdown(sockets)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -93,27 +94,26 @@ def serve(
     ``ConfigurationError`` when it cannot start so.
     """
     logs.configure()
-    listening = _listen(host, port)
     metrics = Metrics()
     base = config.public_url or f"http://{_in_address(host)}:{port}"
-    tally = Tally.from_config(config, public_url=base, observe=metrics.observe_batch)
-    background = None if worker is None else worker(tally)
-    try:
-        key = tally.identity.ensure_admin_key(config.admin_key)
-        lag = None if background is None else lambda: background.lag_seconds
-        app = create_app(tally, metrics=metrics, worker_lag=lag)
-        if background is not None:
-            background.start()
-        server = _server(
-            app, host, port, lambda: _welcome(say, config, base=base, host=host, port=port, key=key)
+    with (
+        ExitStack() as ending
+    ):  # in the opposite order: the worker stops, the ledger closes, the address is free
+        listening = ending.enter_context(_listen(host, port))
+        tally = ending.enter_context(
+            Tally.from_config(config, public_url=base, observe=metrics.observe_batch)
         )
+        key = tally.identity.ensure_admin_key(config.admin_key)
+        lag: Callable[[], float] | None = None
+        if worker is not None:
+            background = worker(tally)
+            ending.callback(background.stop)
+            background.start()
+            lag = lambda: background.lag_seconds  # noqa: E731 - one line says it
+        app = create_app(tally, metrics=metrics, worker_lag=lag)
+        greet = partial(_greet, say, config, base=base, host=host, port=port, key=key)
         sys.setswitchinterval(SWITCH_SECONDS)
-        server.run([listening])
-    finally:
-        listening.close()
-        if background is not None:
-            background.stop()
-        tally.close()
+        _server(app, host, port, greet).run([listening])
     log.info("closed")
 
 
@@ -153,7 +153,7 @@ def _in_address(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-def _welcome(
+def _greet(
     say: Callable[[str], None], config: Config, *, base: str, host: str, port: int, key: str | None
 ) -> None:
     address = f"http://{_in_address(host)}:{port}"

@@ -24,6 +24,7 @@ _HERE: Final[Mapping[str, str]] = {
     "economy_invalid": "Correct the named keys of the economy file and check it again.",
     "internal_error": "Look for the request_id in the server's log.",
 }
+_DATABASE_AWAY: Final = "See that the database runs, and that TALLY_DATABASE_URL or --database-url names it."
 _ALREADY_SAID: Final = frozenset({"type", "title", "status", "detail", "code"})
 _LITERAL: Final = re.compile(r"``([^`]*)``")
 
@@ -67,7 +68,8 @@ def from_refusal(refusal: errors.Refusal) -> Problem:
             fields[name] = format_rfc3339(value)
         else:
             fields[name] = value
-    return Problem(refusal.code, refusal.detail, **fields)
+    advice = _DATABASE_AWAY if isinstance(refusal, errors.ServiceUnavailable) else None
+    return Problem(refusal.code, refusal.detail, advice=advice, **fields)
 
 
 def advice_for(code: str) -> str | None:

@@ -52,9 +52,18 @@ class Clock:
         with self._database.read() as connection:
             return int(settings.get(connection, OFFSET) or 0)
 
+    def latest(self) -> int:
+        """As ``now``, after looking whether another process has moved the clock just before."""
+        if self._movable:
+            with self._guard:
+                self._offset = self.stored_offset()
+                self._read_at = time.monotonic()
+        return self._source() + self._offset
+
     def move_to(self, moment: int) -> None:
         """Set the test clock to a later moment; it runs on from there."""
         offset = moment - self._source()
         self._database.transact(lambda connection: settings.put(connection, OFFSET, str(offset)))
-        self._offset = offset
-        self._read_at = time.monotonic()
+        with self._guard:  # or somebody who has just read the older offset would put that back
+            self._offset = offset
+            self._read_at = time.monotonic()

@@ -109,7 +109,7 @@ class Database:
             max_overflow=20,
             connect_args={
                 "check_same_thread": False,
-                "timeout": BUSY_TIMEOUT_SECONDS,
+                "timeout": float(str(self.url.query.get("timeout", BUSY_TIMEOUT_SECONDS))),
                 "isolation_level": None,
                 "cached_statements": 512,
             },
@@ -307,7 +307,7 @@ def migrate(url: str) -> None:
             with database.write() as connection:
                 migrations.upgrade(connection)
         else:
-            with database.engine.begin() as connection:
+            with unavailable_when_away(), database.engine.begin() as connection:
                 connection.exec_driver_sql("SELECT pg_advisory_xact_lock(7411051)")
                 migrations.upgrade(connection)
     finally:

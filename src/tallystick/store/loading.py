@@ -50,7 +50,10 @@ _NEXT_HOLDS: Final = (
     "SELECT customer_id, MIN(expires_at) FROM holds WHERE {ids:customer_id} AND status = 'open' AND expires_at > ? "
     "GROUP BY customer_id"
 )
-_GRANT_COLUMNS: Final = "id, amount, created_at, transaction_id, booked_at, voided_at, clawed_back, reason, reference, cost_micros"
+_GRANT_COLUMNS: Final = (
+    "id, amount, created_at, transaction_id, booked_at, voided_at, clawed_back, "
+    "reason, reference, cost_micros"
+)
 _SCHEDULED: Final = (
     f"SELECT {_GRANT_COLUMNS} FROM grants WHERE {{ids:customer_id}} AND booked_at IS NULL AND effective_at <= ? "  # noqa: S608
     f"AND voided_at IS NULL ORDER BY effective_at, id LIMIT {MAX_EVENTS}"

@@ -102,7 +102,7 @@ class Program:
         assert 0 == result.exit_code, result.output
         return result.stdout
 
-    def ask(self, *arguments: str, session: Session | None = None) -> Any:  # noqa: ANN401 - JSON
+    def ask(self, *arguments: str, session: Session | None = None) -> Any:
         """What programs get of a command that must succeed; numbers are exact."""
         result = self.call(*arguments, "--json", session=session)
         assert 0 == result.exit_code, result.output
@@ -114,14 +114,14 @@ class Program:
         assert (1, "") == (result.exit_code, result.stdout), result.output
         return result.stderr
 
-    def problem(self, *arguments: str) -> Any:  # noqa: ANN401 - JSON
+    def problem(self, *arguments: str) -> Any:
         """What programs are told about a command that must be refused."""
         result = self.call(*arguments, "--json")
         assert (1, "") == (result.exit_code, result.stderr), result.output
         return read(result.stdout)["error"]
 
 
-def read(text: str) -> Any:  # noqa: ANN401 - JSON
+def read(text: str) -> Any:
     """JSON with exact numbers."""
     return json.loads(text, parse_float=Decimal)
 

@@ -1,6 +1,5 @@
 """What needs no server: `init`, `audit`, `worker --once`, `economy` and `bench`."""
 
-import os
 import stat
 from contextlib import closing
 from pathlib import Path
@@ -14,6 +13,7 @@ from tallystick.services.context import SYSTEM
 from tallystick.services.pricing import Usage
 from tallystick.store.engine import Database
 from tests.doors.cli.program import ECONOMY, Program, read
+from tests.postgres import temporary_database
 
 START = parse_rfc3339("2020-01-01T00:00:00Z")
 
@@ -38,7 +38,7 @@ def economy(tmp_path: Path) -> str:
     return "terminal.toml"
 
 
-# --- init --------------------------------------------------------------------------------------------------------
+# --- init ----------------------------------------------------------------------------------------------------
 
 
 def test_init_sets_everything_up(local: Program, blank_database_url: str, economy: str) -> None:
@@ -96,19 +96,26 @@ def test_a_wrong_economy_sets_nothing_up(local: Program) -> None:
     assert not Path(".env").exists()
 
 
-def test_passwords_are_not_shown(local: Program, blank_database_url: str) -> None:
-    """A database's address is shown without its password."""
-    if "postgresql" not in blank_database_url:
-        blank_database_url = "postgresql://me:secret@127.0.0.1:1/db"
-        assert "secret" not in local.call("init", "--database-url", blank_database_url).output
-        return
-    secret = blank_database_url.replace("postgres@", "postgres:secret@")
-    made = local.ask("init", "--database-url", secret)
-    assert "secret" not in made["database_url"]
-    assert "secret" in Path(".env").read_text()
+def test_passwords_are_not_shown(local: Program, postgres_server: str) -> None:
+    """A database's address is shown without its password, and kept with it for the owner."""
+    with temporary_database(postgres_server) as url:
+        made = local.ask("init", "--database-url", url.replace("postgres@", "postgres:secret@"))
+        assert "secret" not in made["database_url"]
+        assert "secret" in Path(".env").read_text()
 
 
-# --- audit and worker ------------------------------------------------------------------------------------------------
+def test_a_database_that_is_away_is_told(local: Program) -> None:
+    """What could not be reached, without its password, and what to look at."""
+    url = "postgresql://me:secret@127.0.0.1:9/tally"
+    for command in (["init"], ["audit"], ["worker", "--once"]):
+        told = local.refused(*command, "--database-url", url)
+        assert "service_unavailable" in told
+        assert "TALLY_DATABASE_URL" in told
+        assert "secret" not in told
+    assert not Path(".env").exists()
+
+
+# --- audit and worker ----------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -173,7 +180,7 @@ def test_a_worker_does_what_is_due_and_leaves(local: Program, ledger: str, econo
     assert "nothing was due" in local.show(*where)
 
 
-# --- economies --------------------------------------------------------------------------------------------------------
+# --- economies -----------------------------------------------------------------------------------------------
 
 
 def test_a_bad_economy_is_explained_by_key_and_line(local: Program) -> None:
@@ -237,12 +244,12 @@ def test_a_file_that_is_not_there_is_told(local: Program) -> None:
         assert "flow-nexus" in told
 
 
-# --- bench ------------------------------------------------------------------------------------------------------------
+# --- bench ---------------------------------------------------------------------------------------------------
 
 
 def test_a_bench_gives_its_figures(local: Program) -> None:
     """The figures of the contract, from real charges; its database is gone afterwards."""
-    before = set(os.listdir())
+    before = set(Path.cwd().iterdir())
     figures = local.ask("bench", "--clients", "2", "--seconds", "1", "--wallets", "3")
     promised = {
         "engine",
@@ -258,7 +265,7 @@ def test_a_bench_gives_its_figures(local: Program) -> None:
     assert promised <= set(figures)
     assert ("sqlite", 2, 3) == (figures["engine"], figures["clients"], figures["wallets"])
     assert 0 < figures["charges_per_s"]
-    assert before == set(os.listdir())
+    assert before == set(Path.cwd().iterdir())
 
 
 def test_a_bench_on_postgresql_wants_a_database(local: Program, postgresql_url: str) -> None:

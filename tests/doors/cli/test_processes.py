@@ -82,17 +82,8 @@ def test_from_nothing_to_a_charge(folder: Path, blank_database_url: str) -> None
         program = Program(url, folder, key=key)
         program.ask("customers", "create", "ann")
         assert 99 == program.ask("charge", "lookup", "--customer", "ann")["balance"]
-        ended = tally(
-            folder,
-            "charge",
-            "tokens",
-            "--quantity",
-            "1e9",
-            "--customer",
-            "ann",
-            TALLY_URL=url,
-            TALLY_API_KEY=key,
-        )
+        tokens = ["charge", "tokens", "--quantity", "1e9", "--customer", "ann"]
+        ended = tally(folder, *tokens, TALLY_URL=url, TALLY_API_KEY=key)
         assert (1, "") == (ended.returncode, ended.stdout)
         assert "insufficient_credits" in ended.stderr
         server.send_signal(signal.SIGTERM)
@@ -124,7 +115,8 @@ def test_a_port_that_is_taken_ends_with_1(folder: Path) -> None:
         wait_for(lambda: answers(f"http://127.0.0.1:{port}"), first, folder)
         second = tally(folder, "serve", "--economy", "terminal.toml", "--port", str(port))
         assert 1 == second.returncode
-        assert "address already in use" in second.stderr
+        assert f"port {port}" in second.stderr
+        assert "Traceback" not in second.stderr
 
 
 def test_a_setting_that_is_wrong_ends_with_1(folder: Path) -> None:
@@ -171,16 +163,9 @@ def test_the_program_ends_with_its_status(folder: Path) -> None:
             assert status != 2 or (found["error"]["code"], bool(found["error"]["detail"])) == ("usage", True)
 
 
-def test_a_reader_that_leaves_early_is_no_crash(folder: Path) -> None:
+def test_a_reader_that_leaves_early_is_no_crash() -> None:
     """`tally economy show | head -1` ends without a traceback."""
     command = f"'{PROGRAMS / 'tally'}' economy show flow-nexus | head -1"
-    ended = subprocess.run(
-        ["/bin/sh", "-c", command],
-        cwd=folder,
-        env=clean_environ(),
-        check=False,
-        capture_output=True,
-        text=True,
-    )
+    ended = subprocess.run(["/bin/sh", "-c", command], check=False, capture_output=True, text=True)
     assert "Flow-Nexus" in ended.stdout
     assert "Traceback" not in ended.stderr
