@@ -116,7 +116,7 @@ def test_the_clock_is_one(pair: tuple[Node, Node]) -> None:
             now = client.ask("POST", "/test/clock", {"advance": "PT1H"})["now"]
             assert f"2031-05-10T{hour}:05" == now[:16]
         status, answer, _ = first.send("POST", "/test/clock", {"now": NOON})
-        assert (422, "TEST_CLOCK_REFUSED") == (status, answer["code"])
+        assert (409, "TEST_CLOCK_REFUSED") == (status, answer["code"])
         first.ask("POST", "/test/clock", {"now": "2031-06-10T12:00:00Z"})
         body = {"customer": "ann", "meter": "limited"}
 

@@ -1,6 +1,7 @@
 """Requests that nobody thought of: made from the OpenAPI document, valid ones and invalid ones, by an admin."""
 
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
@@ -8,6 +9,7 @@ import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from schemathesis import GenerationMode
 from schemathesis.checks import not_a_server_error
+from schemathesis.core.result import Ok
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
     response_headers_conformance,
@@ -38,6 +40,7 @@ def test_no_request_finds_a_server_error_or_an_undocumented_answer(
         headers = {"Authorization": f"Bearer {ADMIN}"}
         tried = 0
         for found in schema.get_all_operations():
+            assert isinstance(found, Ok)
             operation = found.ok()
 
             @settings(
@@ -48,7 +51,7 @@ def test_no_request_finds_a_server_error_or_an_undocumented_answer(
                 suppress_health_check=list(HealthCheck),
             )
             @given(case=operation.as_strategy(generation_mode=mode))
-            def try_out(case: schemathesis.Case) -> None:
+            def try_out(case: schemathesis.Case[Any]) -> None:
                 nonlocal tried
                 case.call_and_validate(headers=headers, checks=CHECKS)
                 tried += 1

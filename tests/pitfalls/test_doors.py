@@ -149,7 +149,7 @@ def _metrics_after(door: Door, body: object) -> str:
 
 
 def test_pitfall_40_every_place_shows_the_same_balance(door: Door) -> None:
-    """The answer to a write, the balance, the statement, a quote, the explanation: one figure, also when something fell due."""
+    """Answers to writes, balance, statement, quote and explanation: one figure, also when something fell due."""
     door.post(
         "/grants",
         {"customer": "ann", "amount": 7, "category": "bonus", "expires_at": "2027-01-10T13:00:00Z"},
@@ -286,7 +286,7 @@ def test_pitfall_43_login_takes_as_long_for_an_email_that_nobody_has(
 
 
 def test_pitfall_46_the_figures_shown_are_the_ones_that_decided(door: Door) -> None:
-    """A refusal shows what can be spent, not what the wallet was once worth: expired, held and frozen credits do not count."""
+    """A refusal shows what can be spent: credits that are expired or held do not count."""
     door.post(
         "/grants",
         {"customer": "ann", "amount": 50, "category": "bonus", "expires_at": "2027-01-10T13:00:00Z"},
@@ -318,8 +318,8 @@ def test_pitfall_47_a_top_up_counts_at_once(door: Door) -> None:
     problem(door.send("POST", "/charges", body, token=user["token"], key="k"), 402, "INSUFFICIENT_CREDITS")
     door.post("/grants", {"customer": user["customer"]["id"], "amount": 1, "category": "purchase"})
     assert 201 == door.send("POST", "/charges", body, token=user["token"], key="k").status_code
-    answers = door.send("GET", "/billing/balance", token=user["token"])
-    assert "cache-control" not in answers.headers or "no-store" in answers.headers["cache-control"]
+    for path in ("/billing/balance", "/prices"):
+        assert "no-store" == door.send("GET", path, token=user["token"]).headers["cache-control"]
 
 
 def test_pitfall_48_retry_after_is_only_said_where_waiting_helps(door: Door) -> None:

@@ -24,7 +24,7 @@ def world(database_url: str, tmp_path: Path) -> Iterator[World]:
         yield world
 
 
-def create(world: World, **changes: Any) -> Answer[GrantResult]:  # noqa: ANN401 - any field of the request
+def create(world: World, **changes: Any) -> Answer[GrantResult]:
     """A grant of 10 credits as a bonus, but for what is changed."""
     request: dict[str, Any] = {"customer": USER, "amount": 10, "category": "bonus", "idempotency_key": "k"}
     return world.tally.grants.create(SYSTEM, **(request | changes))

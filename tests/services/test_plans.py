@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tallystick.bootstrap import Tally
 from tallystick.core import errors
 from tallystick.core.amounts import MICROS
 from tallystick.core.times import format_rfc3339, parse_rfc3339
@@ -296,3 +297,32 @@ def test_the_free_month_of_flow_nexus_is_the_sign_up_grant(database_url: str, tm
         assert 456 == world.available()
         world.clock.set("2027-03-10T12:00:00Z")
         assert 456 == world.available()
+
+
+def test_an_allowance_that_a_plan_gains_starts_with_the_change(database_url: str, tmp_path: Path) -> None:
+    """Customers of a plan without an allowance get a new one from the change on, and nothing for the months before."""
+    moment = [parse_rfc3339("2026-01-10T00:00:00Z")]
+    bare = """
+    [economy]
+    title = "Bare"
+    primary_unit = "credits"
+    default_plan = "free"
+    [units.credits]
+    description = "Credits"
+    [plans.free]
+    title = "Free"
+    price_usd = 0
+    """
+    path = tmp_path / "gains.toml"
+    path.write_text(bare, encoding="utf-8")
+    with Tally.open(database_url, economy=str(path), source=lambda: moment[0]) as tally:
+        tally.customers.create(SYSTEM, external_id="ada")
+    moment[0] = parse_rfc3339("2026-06-10T00:00:00Z")
+    path.write_text(bare + "[[plans.free.allowances]]\namount = 100\n", encoding="utf-8")
+    with Tally.open(database_url, economy=str(path), source=lambda: moment[0]) as tally:
+        assert tally.billing.balance(SYSTEM, customer="ada").granted == 100 * MICROS
+    with Tally.open(database_url, economy=str(path), source=lambda: moment[0]) as tally:
+        assert tally.billing.balance(SYSTEM, customer="ada").granted == 100 * MICROS
+        moment[0] = parse_rfc3339("2026-07-02T00:00:00Z")
+        seen = tally.billing.balance(SYSTEM, customer="ada")
+        assert (seen.granted, seen.balance) == (200 * MICROS, 100 * MICROS)

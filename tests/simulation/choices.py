@@ -53,7 +53,7 @@ class Choices:
             (self._open, 1),
         )
 
-    def note(self, operation: Operation, result: Any) -> None:  # noqa: ANN401 - of any operation
+    def note(self, operation: Operation, result: Any) -> None:
         """An operation was done for the first time: what it made can be asked about."""
         if isinstance(operation, OpenCustomer):
             self.customers.append(operation.customer_id)

@@ -56,7 +56,7 @@ class FaultyDriver:
         self._left -= 1
         return self._left < 0
 
-    def fetch(self, raw: Any, statements: Sequence[tuple[str, Row]]) -> list[list[Row]]:  # noqa: ANN401
+    def fetch(self, raw: Any, statements: Sequence[tuple[str, Row]]) -> list[list[Row]]:
         """Every statement's rows; one by one while a failure is due."""
         if self._left is None:
             return self._driver.fetch(raw, statements)
@@ -67,21 +67,21 @@ class FaultyDriver:
             rows += self._driver.fetch(raw, [statement])
         return rows
 
-    def insert(self, raw: Any, what: Insert, rows: Sequence[Row]) -> None:  # noqa: ANN401
+    def insert(self, raw: Any, what: Insert, rows: Sequence[Row]) -> None:
         """Insert all rows, or half of them and fail."""
         if self._count():
             self._driver.insert(raw, what, rows[: len(rows) // 2] or rows)
             raise Crash
         self._driver.insert(raw, what, rows)
 
-    def change(self, raw: Any, what: Change, rows: Sequence[Row]) -> None:  # noqa: ANN401
+    def change(self, raw: Any, what: Change, rows: Sequence[Row]) -> None:
         """Update all rows, or half of them and fail."""
         if self._count():
             self._driver.change(raw, what, rows[: len(rows) // 2] or rows)
             raise Crash
         self._driver.change(raw, what, rows)
 
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - the driver's own
+    def __getattr__(self, name: str) -> Any:
         """Everything else is the driver's."""
         return getattr(self._driver, name)
 
@@ -116,7 +116,7 @@ def open_database(url: str) -> Database:
     return database
 
 
-def _do_not_wait(raw: Any, _record: object) -> None:  # noqa: ANN401 - sqlite3's connection
+def _do_not_wait(raw: Any, _record: object) -> None:
     raw.execute("PRAGMA synchronous=OFF")
 
 

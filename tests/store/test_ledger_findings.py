@@ -35,7 +35,7 @@ class Shop:
         """A process on the same database."""
         return Process(self.url, node=node, clock=self.clock, economy=self.economy)
 
-    def post(self, *operations: Operation, process: Process | None = None) -> Any:  # noqa: ANN401 - of any operation
+    def post(self, *operations: Operation, process: Process | None = None) -> Any:
         """Post a batch, keep its wallets, and give its last result."""
         process = process or self.process
         outcomes, book = process.post(operations, self.clock.now)

@@ -73,10 +73,12 @@ def test_the_stored_ledger_does_what_the_model_says(database_url: str) -> None:
     """On SQLite, where wallets are kept in memory, and on PostgreSQL, where they are read each time."""
     world = World(database_url, clock=Clock(START), economy=economy(), processes=2)
     first_ids = itertools.count(1_000_000, 1_000_000)
+
+    class Machine(StoreMachine):
+        def __init__(self) -> None:
+            super().__init__(world, first_id=next(first_ids))
+
     try:
-        run_state_machine_as_test(
-            lambda: StoreMachine(world, first_id=next(first_ids)),
-            settings=settings(max_examples=15, stateful_step_count=30),
-        )
+        run_state_machine_as_test(Machine, settings=settings(max_examples=15, stateful_step_count=30))
     finally:
         world.close()

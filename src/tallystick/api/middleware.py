@@ -17,6 +17,8 @@ from tallystick.api.reading import MAX_BODY_BYTES
 from tallystick.core.errors import BodyTooLarge
 
 QUIET: Final = frozenset({"/healthz", "/readyz", "/metrics"})
+# Balances and keys are nobody's to keep: a figure that was cached would refuse after a top-up.
+NO_STORE: Final = (b"cache-control", b"no-store")
 UNKNOWN_ROUTE: Final = "(unknown)"
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _GIVEN_ID: Final = re.compile(rb"[A-Za-z0-9._:-]{1,64}")
@@ -48,7 +50,7 @@ class Frame:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
+                message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode()), NO_STORE]
             await send(message)
 
         try:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from tallystick.core.book import NEVER, Book, DueWork, GrantTerms, Hold, Lot, Membership, Wallet
-from tallystick.core.catalog import Plan
+from tallystick.core.catalog import Economy, Plan
 from tallystick.core.operations import resolve_hold
 from tallystick.core.plans import carry_over, next_period, period_containing
 from tallystick.core.words import BREAKAGE, COVER, LOT
@@ -93,6 +93,15 @@ def _next_to_expire(wallet: Wallet) -> Lot | None:
 
 def _renews(plan: Plan | None) -> bool:
     return plan is not None and any(allowance.amount_micros for allowance in plan.allowances)
+
+
+def plans_that_gained(before: Economy, after: Economy) -> list[str]:
+    """Plans that had no allowance to grant and have one now: nobody watched the periods of their customers."""
+    return [
+        name
+        for name, plan in after.plans.items()
+        if name in before.plans and _renews(plan) and not _renews(before.plans[name])
+    ]
 
 
 def _next_due_at(

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Final
 
 from sqlalchemy.engine import Connection
 
 from tallystick import economies as files
 from tallystick.core import errors
-from tallystick.core.catalog import Economy
+from tallystick.core.catalog import Economy, Plan
+from tallystick.core.due import plans_that_gained
 from tallystick.core.economy_file import load
+from tallystick.core.membership import ChangePlan
 from tallystick.services.context import Context
 from tallystick.store import economies as store
+from tallystick.store import memberships, settings
+
+ACTIVE: Final = "economy"
+CUSTOMERS_AT_ONCE: Final = 200
 
 
 class Economies:
@@ -32,8 +39,47 @@ class Economies:
             context.ledger.open_units(connection, economy.units)
 
         context.database.transact(work)
+        self._start_allowances(economy)
         context.economy.economy = economy
         return economy
+
+    def _start_allowances(self, economy: Economy) -> None:
+        """Customers of a plan that gained an allowance get it from now on, and not for the months before the change.
+
+        It is done while the economy of before still says what is due; a start that is interrupted does the rest next time.
+        """
+        context = self._context
+        with context.database.read() as connection:
+            active = settings.get(connection, ACTIVE)
+        if active == economy.version:
+            return
+        if active is not None:
+            before = context.economy.economy = self.at(active)
+            for name in plans_that_gained(before, economy):
+                self._start_allowance(economy.plan(name), economy)
+        context.database.transact(lambda connection: settings.put(connection, ACTIVE, economy.version))
+
+    def _start_allowance(self, plan: Plan, economy: Economy) -> None:
+        context = self._context
+        after = 0
+        while True:
+            with context.database.read() as connection:
+                customers = memberships.on_plan(connection, plan.name, after=after, limit=CUSTOMERS_AT_ONCE)
+            if not customers:
+                return
+            after = customers[-1]
+            changes = [
+                ChangePlan(
+                    customer_id=each, caller="system", plan=plan, catalog=economy, economy=economy.version
+                )
+                for each in customers
+            ]
+
+            def work(connection: Connection, changes: list[ChangePlan] = changes) -> None:
+                for outcome in context.ledger.post(connection, changes, now=context.now()):
+                    outcome.value()
+
+            context.database.transact(work)
 
     def _at(self, version: str) -> Economy:
         """An economy as it was when it priced something."""

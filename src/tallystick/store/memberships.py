@@ -23,3 +23,12 @@ def get(connection: Connection, customer_id: int) -> Membership | None:
         period_end=row.period_end,
         granted=json.loads(row.granted),
     )
+
+
+def on_plan(connection: Connection, plan: str, *, after: int, limit: int) -> list[int]:
+    """Customers on a plan, by their ids, from the one after ``after``."""
+    customer_id = memberships.c.customer_id
+    found = (
+        sa.select(customer_id).where(memberships.c.plan == plan, customer_id > after).order_by(customer_id)
+    )
+    return list(connection.scalars(found.limit(limit)))

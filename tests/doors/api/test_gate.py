@@ -19,12 +19,14 @@ class Register:
         self.asked: list[list[str]] = []
         self.known = {"a", "b"}
         self.failure: Exception | None = None
+        self.was_asked = threading.Event()
         self.may_answer = threading.Event()
         self.may_answer.set()
 
     def __call__(self, tokens: list[str]) -> Found:
         """One read."""
         self.asked.append(sorted(tokens))
+        self.was_asked.set()
         self.may_answer.wait(10)
         if self.failure is not None:
             raise self.failure
@@ -77,8 +79,7 @@ def test_a_read_begins_after_the_request_came() -> None:
         gate = Gate(register, in_thread=True)
         register.may_answer.clear()
         first = asyncio.create_task(gate.caller_of("a"))
-        while not register.asked:
-            await asyncio.sleep(0.001)
+        await asyncio.to_thread(register.was_asked.wait, 10)
         second = asyncio.create_task(gate.caller_of("a"))
         await asyncio.sleep(0.01)
         register.may_answer.set()
@@ -113,8 +114,7 @@ def test_who_has_gone_keeps_nobody_waiting() -> None:
         gate = Gate(register, in_thread=True)
         register.may_answer.clear()
         gone, stays = (asyncio.create_task(gate.caller_of(token)) for token in ("a", "b"))
-        while not register.asked:
-            await asyncio.sleep(0.001)
+        await asyncio.to_thread(register.was_asked.wait, 10)
         gone.cancel()
         register.may_answer.set()
         assert SYSTEM is await stays

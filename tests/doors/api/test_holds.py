@@ -49,9 +49,8 @@ def test_a_capture_without_a_body_takes_all(door: Door) -> None:
 
 def test_a_hold_ends_once(door: Door) -> None:
     """What is captured, released or expired stays so; the refusal says which."""
-    ended = []
-    for _ in range(3):
-        ended.append(door.post("/holds", {"customer": "ann", "meter": "lookup", "expires_in": 60})["id"])
+    body = {"customer": "ann", "meter": "lookup", "expires_in": 60}
+    ended = [door.post("/holds", body)["id"] for _ in range(3)]
     door.post(f"/holds/{ended[0]}/capture")
     door.post(f"/holds/{ended[1]}/release")
     door.clock.advance("PT2M")
@@ -80,7 +79,7 @@ def test_only_the_maker_resolves_a_hold(door: Door) -> None:
 
 def test_a_hold_is_for_a_meter_or_an_amount(door: Door) -> None:
     """Neither, or both, or a quantity of nothing, is refused."""
-    for body, field in [
+    cases: list[tuple[dict[str, object], str]] = [
         ({}, "meter"),
         ({"meter": "lookup", "amount": 1}, "meter"),
         ({"amount": 1, "quantity": 1}, "quantity"),
@@ -89,7 +88,8 @@ def test_a_hold_is_for_a_meter_or_an_amount(door: Door) -> None:
         ({"amount": 1, "expires_in": 0}, "expires_in"),
         ({"amount": 1, "expires_in": 1.5}, "expires_in"),
         ({"amount": 1, "expires_in": 10**9}, "expires_in"),
-    ]:
+    ]
+    for body, field in cases:
         answer = door.send("POST", "/holds", {"customer": "ann", **body})
         assert field == problem(answer, 422, "VALIDATION_FAILED")["errors"][0]["field"]
     problem(

@@ -2,8 +2,10 @@
 
 import io
 import json
+import logging
 import re
 from collections.abc import Iterator
+from typing import Any
 
 import httpx
 import pytest
@@ -173,12 +175,12 @@ def test_a_terminal_gets_readable_logs() -> None:
     out = io.StringIO()
     logs.configure(out, as_json=False)
     structlog.get_logger("here").info("hello", who="you")
-    logs.logging.getLogger("uvicorn.error").warning("careful")
+    logging.getLogger("uvicorn.error").warning("careful")
     structlog.reset_defaults()
     assert "hello" in out.getvalue()
     assert "who=you" in out.getvalue()
     assert "careful" in out.getvalue()
 
 
-def _json(answer: httpx.Response) -> tuple[int, dict[str, object]]:
+def _json(answer: httpx.Response) -> tuple[int, dict[str, Any]]:
     return answer.status_code, answer.json()

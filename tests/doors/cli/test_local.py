@@ -115,6 +115,21 @@ def test_a_database_that_is_away_is_told(local: Program) -> None:
     assert not Path(".env").exists()
 
 
+@pytest.mark.parametrize("command", ["serve", "worker", "init"])
+def test_a_setting_that_is_wrong_is_told(local: Program, command: str) -> None:
+    """The variable is named; live mode wants real payments; nothing is made."""
+    assert "nosuch" in local.refused(command, "--economy", "nosuch")
+    for name, value, words in (
+        ("TALLY_DATABASE_URL", "mysql://x", "TALLY_DATABASE_URL"),
+        ("TALLY_MODE", "production", "TALLY_MODE"),
+        ("TALLY_MODE", "live", "STRIPE_SECRET_KEY"),
+    ):
+        local.environ[name] = value
+        assert words in local.refused(command)
+        local.environ[name] = None
+    assert not Path(".env").exists()
+
+
 # --- audit and worker ----------------------------------------------------------------------------------------
 
 
