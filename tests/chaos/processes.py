@@ -18,16 +18,18 @@ _READY = ("listens on", "worker runs")
 
 
 class Node:
-    """One `tally serve` or `tally worker`. What it prints and logs is read from a pipe, so that its files are the database's."""
+    """One `tally serve` or `tally worker`. What it says is read from a pipe, so that its files are the database's."""
 
-    def __init__(self, folder: Path, database_url: str, *, command: str = "serve") -> None:
+    def __init__(
+        self, folder: Path, database_url: str, *, command: str = "serve", economy: Path = ECONOMY
+    ) -> None:
         self.folder = folder
         self.port = free_port()
         self.lines: list[str] = []
         self._arguments = ["worker"] if command == "worker" else ["serve", "--port", str(self.port)]
         self._environ = clean_environ() | {
             "TALLY_DATABASE_URL": database_url,
-            "TALLY_ECONOMY": str(ECONOMY),
+            "TALLY_ECONOMY": str(economy),
             "TALLY_ADMIN_KEY": ADMIN_KEY,
         }
         self._process: subprocess.Popen[str] | None = None
@@ -117,9 +119,11 @@ class Node:
 
 
 @contextmanager
-def running(folder: Path, database_url: str, *commands: str) -> Iterator[Sequence[Node]]:
+def running(
+    folder: Path, database_url: str, *commands: str, economy: Path = ECONOMY
+) -> Iterator[Sequence[Node]]:
     """Start one node for each command, all at once, and wait for all of them; at the end none is left."""
-    nodes = [Node(folder, database_url, command=command) for command in commands]
+    nodes = [Node(folder, database_url, command=command, economy=economy) for command in commands]
     try:
         for node in nodes:
             node.launch()
@@ -133,5 +137,12 @@ def running(folder: Path, database_url: str, *commands: str) -> Iterator[Sequenc
 
 def mistakes(nodes: Sequence[Node]) -> list[str]:
     """What the nodes logged of what nobody foresaw."""
-    signs = ('"unforeseen"', "turn failed", "cannot be settled", "one by one", "never retrieved", "Exception in")
+    signs = (
+        '"unforeseen"',
+        "turn failed",
+        "cannot be settled",
+        "one by one",
+        "never retrieved",
+        "Exception in",
+    )
     return [line for node in nodes for line in node.lines if any(sign in line for sign in signs)]

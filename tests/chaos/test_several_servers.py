@@ -42,8 +42,9 @@ def at_once(pair: tuple[Node, Node], bodies: list[dict[str, Any]], keys: list[st
 
     def work(number: int) -> None:
         with Client(pair[number % 2].port) as client:
-            for index in range(number, len(bodies), 20):
-                answers.append(client.send("POST", "/charges", bodies[index], key=keys[index]))
+            for body, key in list(zip(bodies, keys, strict=True))[number::20]:
+                answer = client.send("POST", "/charges", body, key=key)
+                answers.append(answer)
 
     in_threads([lambda number=number: work(number) for number in range(20)])  # type: ignore[misc]
     return answers
@@ -72,7 +73,9 @@ def test_limits_hold_across_processes(pair: tuple[Node, Node]) -> None:
         ("budgeted", "work", 100, {(201, None): 30, (402, "BUDGET_EXCEEDED"): 70}),
         ("poor", "work", 100, {(201, None): 50, (402, "INSUFFICIENT_CREDITS"): 50}),
     ):
-        found = at_once(pair, [usage(customer, meter)] * count, [f"{customer} {each}" for each in keys(count)])
+        found = at_once(
+            pair, [usage(customer, meter)] * count, [f"{customer} {each}" for each in keys(count)]
+        )
         assert expected == Counter((status, answer.get("code")) for status, answer, _ in found), customer
 
 

@@ -57,10 +57,11 @@ class Checkpointer:
         try:
             while True:
                 self._wanted.wait()
+                # Before the copy: what is wanted meanwhile, such as the end, must not be forgotten after it.
+                self._wanted.clear()
                 if self._stopping:
                     return
                 self._copy(connection)
-                self._wanted.clear()
         finally:
             connection.close()
 
