@@ -49,7 +49,7 @@ z = 3
 '''
 
 
-def paths(value: Any, path: Path = ()) -> list[Path]:  # noqa: ANN401 - any TOML value
+def paths(value: Any, path: Path = ()) -> list[Path]:
     """Give the path of every key and element inside a value."""
     found: list[Path] = []
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()

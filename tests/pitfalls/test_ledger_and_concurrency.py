@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -62,17 +63,17 @@ def tally(database_url: str, tmp_path: Path) -> Iterator[Tally]:
         yield opened
 
 
-def customer_with(tally: Tally, credits: int, name: str = "ada") -> str:
+def customer_with(tally: Tally, amount: int, name: str = "ada") -> str:
     """A customer who holds one grant of so many credits."""
     tally.customers.create(ADMIN, external_id=name)
-    if credits:
-        grant(tally, credits, f"start-{name}", name)
+    if amount:
+        grant(tally, amount, f"start-{name}", name)
     return name
 
 
-def grant(tally: Tally, credits: Decimal | int, key: str, name: str = "ada") -> Any:
+def grant(tally: Tally, amount: Decimal | int, key: str, name: str = "ada") -> Any:
     return tally.grants.create(
-        ADMIN, customer=name, amount=credits, category="bonus", reason="test", idempotency_key=key
+        ADMIN, customer=name, amount=amount, category="bonus", reason="test", idempotency_key=key
     )
 
 
@@ -124,10 +125,11 @@ def test_pitfall_02_nothing_settles_twice(tally: Tally) -> None:
         "hold", tally.holds.create(SERVICE, Usage("call", 10, customer="ada"), idempotency_key="h").value.id
     )
     tally.holds.capture(SERVICE, hold, amount=10, idempotency_key="c1")
-    for attempt in (
-        lambda: tally.holds.capture(SERVICE, hold, amount=10, idempotency_key="c2"),
-        lambda: tally.holds.release(SERVICE, hold, idempotency_key="r"),
-    ):
+    attempts: list[Callable[[], Any]] = [
+        partial(tally.holds.capture, SERVICE, hold, amount=10, idempotency_key="c2"),
+        partial(tally.holds.release, SERVICE, hold, idempotency_key="r"),
+    ]
+    for attempt in attempts:
         with pytest.raises(errors.HoldNotOpen, match="captured"):
             attempt()
     assert balance(tally).balance == 90 * CREDIT
@@ -136,8 +138,8 @@ def test_pitfall_02_nothing_settles_twice(tally: Tally) -> None:
 def test_pitfall_03_concurrent_writes_never_overwrite_each_other(tally: Tally) -> None:
     """Grants and charges at the same time all count."""
     customer_with(tally, 100)
-    calls: list[Callable[[], Any]] = [lambda n=n: grant(tally, 5, f"g{n}") for n in range(16)]
-    calls += [lambda n=n: charge(tally, 3, f"c{n}") for n in range(16)]
+    calls: list[Callable[[], Any]] = [partial(grant, tally, 5, f"g{n}") for n in range(16)]
+    calls += [partial(charge, tally, 3, f"c{n}") for n in range(16)]
     done, refused = outcomes(calls)
     assert (len(done), refused) == (32, [])
     assert balance(tally).balance == (100 + 16 * 5 - 16 * 3) * CREDIT
@@ -146,7 +148,7 @@ def test_pitfall_03_concurrent_writes_never_overwrite_each_other(tally: Tally) -
 def test_pitfall_04_a_hundred_requests_against_fifty_credits(tally: Tally) -> None:
     """Exactly fifty of a hundred concurrent charges succeed, and the balance ends at zero."""
     customer_with(tally, 50)
-    done, refused = outcomes([lambda n=n: charge(tally, 1, f"k{n}") for n in range(100)])
+    done, refused = outcomes([partial(charge, tally, 1, f"k{n}") for n in range(100)])
     assert (len(done), len(refused)) == (50, 50)
     assert {refusal.code for refusal in refused} == {"insufficient_credits"}
     assert balance(tally).balance == 0
@@ -257,10 +259,7 @@ def test_pitfall_11_two_captures_at_once_take_once(tally: Tally) -> None:
         "hold", tally.holds.create(SERVICE, Usage("call", 10, customer="ada"), idempotency_key="h").value.id
     )
     done, refused = outcomes(
-        [
-            lambda n=n: tally.holds.capture(SERVICE, hold, amount=10, idempotency_key=f"c{n}")
-            for n in range(12)
-        ]
+        [partial(tally.holds.capture, SERVICE, hold, amount=10, idempotency_key=f"c{n}") for n in range(12)]
     )
     assert (len(done), {refusal.code for refusal in refused}) == (1, {"hold_not_open"})
     assert (balance(tally).balance, balance(tally).held) == (90 * CREDIT, 0)
@@ -279,24 +278,20 @@ def test_pitfall_12_a_hold_counts_in_available(tally: Tally) -> None:
 def test_pitfall_15_totals_never_overflow(tally: Tally) -> None:
     """An amount that would not fit into what can be counted is refused, alone, and nothing is changed."""
     customer_with(tally, 10)
-    with tally.database.transact(lambda connection: nearly_full(connection)):
-        pass
+    tally.database.transact(fill_nearly)
     with pytest.raises(errors.AmountTooLarge):
         grant(tally, 1_000_000_000, "huge")
     assert balance(tally).balance == 10 * CREDIT
     assert charge(tally, 1, "small").value.balance == 9 * CREDIT
 
 
-def nearly_full(connection: sa.engine.Connection) -> Any:
+def fill_nearly(connection: sa.engine.Connection) -> None:
     """As if nearly everything that can be counted had been issued already."""
-    from contextlib import nullcontext
-
     connection.execute(
         accounts.update()
         .where(accounts.c.code == "issuance:bonus")
         .values(debits_posted=(1 << 63) - 1_000_000_000)
     )
-    return nullcontext()
 
 
 def test_pitfall_18_a_hot_wallet_is_updated_once_per_batch(
