@@ -35,6 +35,7 @@ class Node:
         self._process: subprocess.Popen[str] | None = None
         self._reader: threading.Thread | None = None
         self._ready = threading.Event()
+        self._works = False
 
     @property
     def process(self) -> subprocess.Popen[str]:
@@ -45,6 +46,7 @@ class Node:
     def launch(self) -> Self:
         """Start without waiting."""
         self._ready.clear()
+        self._works = False
         self._process = subprocess.Popen(
             [PROGRAMS / "tally", *self._arguments],
             cwd=self.folder,
@@ -63,6 +65,7 @@ class Node:
         for line in process.stdout:
             self.lines.append(line)
             if any(sign in line for sign in _READY):
+                self._works = True
                 self._ready.set()
         self._ready.set()  # it has ended: whoever waits must not wait longer
 
@@ -70,7 +73,7 @@ class Node:
         """Wait until it says that it works."""
         said = self._ready.wait(START_TIMEOUT_SECONDS)
         assert said, f"not ready in time:\n{self.log}"
-        assert self.process.poll() is None, f"it ended:\n{self.log}"
+        assert self._works, f"it ended:\n{self.log}"
         return self
 
     def kill(self) -> None:

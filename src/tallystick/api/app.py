@@ -61,7 +61,7 @@ def create_app(
     figures = metrics or Metrics()
     figures.watch(worker_lag=worker_lag, queue_depth=lambda: tally.context.commit.depth)
     gate = Gate(
-        lambda tokens: {**tally.identity.authenticate_all(tokens, tally.context.now())},
+        lambda tokens: tally.identity.authenticate_all(tokens, tally.context.now()),
         in_thread=not tally.database.is_sqlite,
     )
 

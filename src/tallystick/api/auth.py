@@ -7,7 +7,7 @@ it begins after they came, so that what it finds holds for each of them.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Annotated, Final
 
@@ -19,7 +19,7 @@ from starlette.requests import Request
 from tallystick.core import errors
 from tallystick.services.context import Caller
 
-Found = dict[str, Caller | errors.Refusal]
+Found = Mapping[str, Caller | errors.Refusal]
 _SCHEME: Final = "bearer "
 
 

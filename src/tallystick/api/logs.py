@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
-from typing import Any, Final, TextIO
+from typing import Any, Final, TextIO, cast
 
 import msgspec
 import structlog
@@ -12,11 +13,41 @@ import structlog
 QUIET_LIBRARIES: Final = ("alembic", "sqlalchemy", "asyncio", "httpx", "multipart", "python_multipart")
 
 
+class _Stream:
+    """A stream that never fails: a full disk or a closed pipe costs lines of the log, and no request.
+
+    Without a stream of its own it is whatever stands for stderr at that moment.
+    """
+
+    def __init__(self, stream: TextIO | None) -> None:
+        self._stream = stream
+
+    def _now(self) -> TextIO:
+        return sys.stderr if self._stream is None else self._stream
+
+    def write(self, text: str) -> None:
+        """Write, if that is possible."""
+        with contextlib.suppress(OSError, ValueError):
+            self._now().write(text)
+
+    def flush(self) -> None:
+        """Flush, if that is possible."""
+        with contextlib.suppress(OSError, ValueError):
+            self._now().flush()
+
+    def isatty(self) -> bool:
+        """Whether a person reads along."""
+        try:
+            return self._now().isatty()
+        except ValueError:  # closed
+            return False
+
+
 def configure(
     stream: TextIO | None = None, *, level: int = logging.INFO, as_json: bool | None = None
 ) -> None:
     """Set up our own logs and those of the libraries that we use."""
-    out = sys.stderr if stream is None else stream
+    out = cast("TextIO", _Stream(stream))
     renderer: Any = structlog.dev.ConsoleRenderer(colors=out.isatty())
     if as_json if as_json is not None else not out.isatty():
         renderer = structlog.processors.JSONRenderer(serializer=_to_json)

@@ -111,7 +111,7 @@ def _members(status: int, code: str, title: str, detail: str, request_id: str, b
 
 def headers_of(refusal: errors.Refusal, now: int) -> dict[str, str]:
     """What a status asks for beside the body. ``now`` is in microseconds."""
-    if isinstance(refusal, errors.NotAuthenticated):
+    if isinstance(refusal, errors.NotAuthenticated | errors.InvalidCredentials):
         return {"WWW-Authenticate": 'Bearer realm="tallystick"'}
     if isinstance(refusal, errors.ServiceUnavailable):
         return {"Retry-After": str(refusal.fields["retry_after_seconds"])}

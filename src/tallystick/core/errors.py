@@ -237,7 +237,9 @@ class ExceedsRefundable(Refusal):
     def __init__(self, *, unit: str, requested: int, refundable: int) -> None:
         """Take both amounts in micro-units."""
         super().__init__(
-            f"{format_amount(requested)} {unit} is more than the {format_amount(refundable)} left to refund",
+            f"{format_amount(requested)} {unit} is more than the {format_amount(refundable)} left to refund"
+            if refundable
+            else "nothing is left to refund",
             unit=unit,
             requested=requested,
             refundable=refundable,

@@ -12,6 +12,12 @@ _COUNT_START = sa.text(
     "DO UPDATE SET value = CAST(CAST(settings.value AS BIGINT) + 1 AS TEXT) RETURNING value"
 )
 
+# As above: the second of two that set it first must not fail.
+_PUT = sa.text(
+    "INSERT INTO settings (name, value) VALUES (:name, :value) "
+    "ON CONFLICT (name) DO UPDATE SET value = excluded.value"
+)
+
 
 def get(connection: Connection, name: str) -> str | None:
     """A setting's value, or None."""
@@ -21,8 +27,7 @@ def get(connection: Connection, name: str) -> str | None:
 
 def put(connection: Connection, name: str, value: str) -> None:
     """Set a setting."""
-    if connection.execute(settings.update().where(settings.c.name == name).values(value=value)).rowcount == 0:
-        connection.execute(settings.insert().values(name=name, value=value))
+    connection.execute(_PUT, {"name": name, "value": value})
 
 
 def next_node(connection: Connection) -> int:

@@ -170,6 +170,13 @@ def test_the_documentation_comes_from_here_alone(door: Door) -> None:
     assert (307, "/docs") == (home.status_code, home.headers["location"])
 
 
+def test_a_log_that_cannot_be_written_costs_no_request(log: io.StringIO, door: Door) -> None:
+    """A full disk or a closed pipe is no reason to turn customers away."""
+    log.close()
+    assert 99 == door.charge()["balance"]
+    problem(door.send("GET", "/charges/x"), 404, "NOT_FOUND")
+
+
 def test_a_terminal_gets_readable_logs() -> None:
     """And libraries' warnings come the same way."""
     out = io.StringIO()
