@@ -49,16 +49,27 @@ class FairLock:
         self._held = False
         self._waiting: collections.deque[threading.Lock] = collections.deque()
 
-    def acquire(self) -> None:
-        """Wait for everyone who asked before."""
+    def acquire(self, *, timeout_seconds: float = -1) -> bool:
+        """Wait for everyone who asked before; False when that took too long."""
         with self._guard:
             if not self._held:
                 self._held = True
-                return
+                return True
             turn = threading.Lock()
             turn.acquire()
             self._waiting.append(turn)
-        turn.acquire()
+        if turn.acquire(timeout=timeout_seconds):
+            return True
+        with self._guard:
+            if turn in self._waiting:
+                self._waiting.remove(turn)
+                return False
+        return True  # It was handed over in the very moment of giving up.
+
+    @property
+    def waiting(self) -> int:
+        """How many wait for the lock."""
+        return len(self._waiting)
 
     def release(self) -> None:
         """Hand the lock to whoever has waited longest."""
@@ -93,6 +104,7 @@ class Database:
         self.url = parse_url(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         self.driver: Driver = SqliteDriver() if self.is_sqlite else PostgresDriver()
+        self._busy_timeout = float(str(self.url.query.get("timeout", BUSY_TIMEOUT_SECONDS)))
         self.engine = self._sqlite_engine(pool_size) if self.is_sqlite else self._postgres_engine(pool_size)
         self._alone = self.engine.execution_options(isolation_level="AUTOCOMMIT")
         self._write_lock = FairLock()
@@ -109,7 +121,7 @@ class Database:
             max_overflow=20,
             connect_args={
                 "check_same_thread": False,
-                "timeout": float(str(self.url.query.get("timeout", BUSY_TIMEOUT_SECONDS))),
+                "timeout": self._busy_timeout,
                 "isolation_level": None,
                 "cached_statements": 512,
             },
@@ -153,7 +165,8 @@ class Database:
     def write(self) -> Iterator[Connection]:
         """A transaction that commits at the end of the block, or changes nothing when the block raises."""
         if self.is_sqlite:
-            self._write_lock.acquire()
+            if not self._write_lock.acquire(timeout_seconds=self._busy_timeout):
+                raise ServiceUnavailable("the database is busy; repeat the request with the same Idempotency-Key")
             try:
                 with self._sqlite_write() as connection:
                     yield connection
