@@ -76,3 +76,24 @@ def blank_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterat
     else:
         with temporary_database(request.getfixturevalue("postgres_server")) as url:
             yield url
+
+
+@pytest.fixture(autouse=True)
+def restored_logging() -> Iterator[None]:
+    """A test that configures logging leaves none of it to the next: its streams are closed by then."""
+    import logging
+
+    import structlog
+
+    def state(logger: logging.Logger) -> tuple[list[logging.Handler], int, bool, bool]:
+        return list(logger.handlers), logger.level, logger.propagate, logger.disabled
+
+    before = {
+        name: state(logging.getLogger(name)) for name in ("", "uvicorn", "uvicorn.error", "uvicorn.access")
+    }
+    yield
+    for name, (handlers, level, propagate, disabled) in before.items():
+        logger = logging.getLogger(name)
+        logger.handlers[:], logger.propagate, logger.disabled = handlers, propagate, disabled
+        logger.setLevel(level)
+    structlog.reset_defaults()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import socket
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -26,8 +25,6 @@ DEFAULT_HOST: Final = "127.0.0.1"
 DEFAULT_PORT: Final = 8080
 DRAIN_SECONDS: Final = 30
 BACKLOG: Final = 2048
-# A commit runs in a thread beside the event loop: with shorter turns neither waits long for the other.
-SWITCH_SECONDS: Final = 0.001
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -112,7 +109,6 @@ def serve(
             lag = lambda: background.lag_seconds  # noqa: E731 - one line says it
         app = create_app(tally, metrics=metrics, worker_lag=lag)
         greet = partial(_greet, say, config, base=base, host=host, port=port, key=key)
-        sys.setswitchinterval(SWITCH_SECONDS)
         _server(app, host, port, greet).run([listening])
     log.info("closed")
 
