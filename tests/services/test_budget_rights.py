@@ -210,3 +210,30 @@ def test_a_budget_is_removed_by_its_id_by_whoever_may_manage_it(
     assert [] == tally.budgets.list(ada) + tally.budgets.list(SYSTEM, key=service.name)
     with pytest.raises(NotFound):
         tally.budgets.remove_by_id(ada, to_text("budget", hers.id))
+
+
+def test_a_budget_that_an_operator_set_is_not_its_customers_to_change(tally: Tally, ada: Caller) -> None:
+    """Neither raised nor removed, by its terms or by its id; the operator may do both."""
+    customer = customer_of(ada)
+    made = tally.budgets.put(SYSTEM, level="customer", customer=customer, amount=1, per="day")
+    with pytest.raises(NotAllowed):
+        tally.budgets.put(ada, level="customer", amount=1000, per="day")
+    with pytest.raises(NotAllowed):
+        tally.budgets.remove(ada, level="customer", per="day")
+    with pytest.raises(NotAllowed):
+        tally.budgets.remove_by_id(ada, to_text("budget", made.id))
+    assert [1_000_000] == [each.amount for each in tally.budgets.list(ada)]
+    assert (
+        2_000_000
+        == tally.budgets.put(SYSTEM, level="customer", customer=customer, amount=2, per="day").amount
+    )
+    tally.budgets.remove_by_id(SYSTEM, to_text("budget", made.id))
+    assert [] == tally.budgets.list(ada)
+
+
+def test_a_budget_taken_over_by_an_operator_stays_the_operators(tally: Tally, ada: Caller) -> None:
+    """What a customer set and an operator changed is the operator's from then on."""
+    tally.budgets.put(ada, level="agent", subject="bot", amount=10, per="day")
+    tally.budgets.put(SYSTEM, level="agent", subject="bot", customer=customer_of(ada), amount=5, per="day")
+    with pytest.raises(NotAllowed):
+        tally.budgets.put(ada, level="agent", subject="bot", amount=10, per="day")

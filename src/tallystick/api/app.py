@@ -84,6 +84,8 @@ def create_app(
     app.state.base, app.state.closing = tally.context.public_url, False
     for router in (*ROUTERS, *extra_routes):
         app.router.routes.extend(router.routes)
+    app.include_router(operations.routes, prefix="/api/v1", include_in_schema=False)
+    app.router.redirect_slashes = False  # A redirect would lead to whatever host the client named.
     problems.install(app)
     app.add_middleware(Frame, metrics=figures, new_id=lambda: to_text("req", tally.context.new_id()))
     _add_pages(app)

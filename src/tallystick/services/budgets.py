@@ -73,6 +73,7 @@ class Budgets:
 
         def work(connection: Connection) -> BudgetInfo:
             self._lock(connection, wanted)
+            require_own(caller, store.same_as(connection, wanted))
             now = self._context.now()
             row = store.put(connection, replace(wanted, id=self._context.new_id(), created_at=now))
             owner = row.customer_id
@@ -120,6 +121,7 @@ class Budgets:
 
         def work(connection: Connection) -> None:
             self._lock(connection, wanted)
+            require_own(caller, store.same_as(connection, wanted))
             if not store.remove(connection, wanted):
                 raise errors.NotFound("budget", f"{_of(wanted, 0, 0).source} per {per}")
 
@@ -134,6 +136,7 @@ class Budgets:
             row = None if number is None else store.by_id(connection, number)
             if row is None or not may_manage(caller, row.customer_id):
                 raise errors.NotFound("budget", budget_id)
+            require_own(caller, row)
             self._lock(connection, row)
             store.remove(connection, row)
 
@@ -154,7 +157,7 @@ class Budgets:
             key = self._key(caller, subject or "")
             if not may_manage(caller, key.customer_id):
                 raise errors.NotAllowed("an admin sets the budgets of a service")
-            return BudgetRow(0, key.customer_id, level, key.id, None, unit, amount, per, 0)
+            return BudgetRow(0, key.customer_id, level, key.id, None, unit, amount, per, 0, caller.is_service)
         if level not in {"customer", "agent"}:
             raise errors.ValidationFailed([("level", "expected customer, agent or key")])
         owner = self._customers.resolve(caller, customer)
@@ -163,7 +166,7 @@ class Budgets:
             raise errors.ValidationFailed([("subject", "expected the name of an agent")])
         if level == "customer" and subject not in {None, to_text("cust", owner)}:
             raise errors.ValidationFailed([("subject", "expected none: the customer is named in customer")])
-        return BudgetRow(0, owner, level, None, agent, unit, amount, per, 0)
+        return BudgetRow(0, owner, level, None, agent, unit, amount, per, 0, caller.is_service)
 
     def _key(self, caller: Caller, text: str) -> keys.KeyRow:
         number = from_text("key", text)
@@ -180,6 +183,12 @@ class Budgets:
         else:
             assert row.customer_id is not None
             self._context.ledger.mark_budgets(connection, row.customer_id)
+
+
+def require_own(caller: Caller, row: BudgetRow | None) -> None:
+    """A customer changes budgets of its own making; what an operator set stays as it is."""
+    if row is not None and row.by_operator and not caller.is_service:
+        raise errors.NotAllowed("an operator set this budget: ask them to change it")
 
 
 def _of(row: BudgetRow, spent: int, now: int) -> Budget:

@@ -4,7 +4,7 @@ A subject has at most one budget per unit and kind of period: the writer locks t
 wallets, or a key) before it looks.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -26,6 +26,7 @@ class BudgetRow:
     amount: int
     per: str
     created_at: int
+    by_operator: bool = False  # set by a service or an admin: its customer cannot change it
 
 
 _COLUMNS = (
@@ -38,6 +39,7 @@ _COLUMNS = (
     budgets.c.amount,
     budgets.c.per,
     budgets.c.created_at,
+    budgets.c.by_operator,
 )
 
 
@@ -56,17 +58,25 @@ def put(connection: Connection, row: BudgetRow) -> BudgetRow:
                 amount=row.amount,
                 per=row.per,
                 created_at=row.created_at,
+                by_operator=row.by_operator,
             )
         )
         return row
-    connection.execute(budgets.update().where(budgets.c.id == found.id).values(amount=row.amount))
-    return BudgetRow(*found[:6], row.amount, *found[7:])
+    change = budgets.update().where(budgets.c.id == found.id)
+    connection.execute(change.values(amount=row.amount, by_operator=row.by_operator))
+    return replace(BudgetRow(*tuple(found)), amount=row.amount, by_operator=row.by_operator)
+
+
+def same_as(connection: Connection, row: BudgetRow) -> BudgetRow | None:
+    """The budget that is set for this subject, unit and period."""
+    found = connection.execute(sa.select(*_COLUMNS).where(_same(row))).first()
+    return None if found is None else BudgetRow(*tuple(found))
 
 
 def by_id(connection: Connection, number: int) -> BudgetRow | None:
     """A budget by its id."""
     row = connection.execute(sa.select(*_COLUMNS).where(budgets.c.id == number)).first()
-    return None if row is None else BudgetRow(*row)
+    return None if row is None else BudgetRow(*tuple(row))
 
 
 def remove(connection: Connection, row: BudgetRow) -> bool:
@@ -109,7 +119,7 @@ def listed(
         .where(condition)
         .order_by(budgets.c.id)
     )
-    return [(BudgetRow(*row[:-1]), int(row[-1])) for row in connection.execute(query)]
+    return [(BudgetRow(*tuple(row)[:-1]), int(row[-1])) for row in connection.execute(query)]
 
 
 def spent_of(connection: Connection, number: int, *, period_at: int) -> int:

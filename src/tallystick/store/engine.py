@@ -166,7 +166,9 @@ class Database:
         """A transaction that commits at the end of the block, or changes nothing when the block raises."""
         if self.is_sqlite:
             if not self._write_lock.acquire(timeout_seconds=self._busy_timeout):
-                raise ServiceUnavailable("the database is busy; repeat the request with the same Idempotency-Key")
+                raise ServiceUnavailable(
+                    "the database is busy; repeat the request with the same Idempotency-Key"
+                )
             try:
                 with self._sqlite_write() as connection:
                     yield connection

@@ -333,6 +333,7 @@ budgets = Table(
     Column("amount", BigInteger, nullable=False),
     Column("per", Text, nullable=False),
     Column("created_at", BigInteger, nullable=False),
+    Column("by_operator", Boolean, nullable=False, server_default=text("false")),
     CheckConstraint("level IN ('customer', 'agent', 'key')", name="level"),
     CheckConstraint("per IN ('day', 'month')", name="per"),
 )
