@@ -25,6 +25,7 @@ from tallystick.store.results import Outcome
 
 MAX_BATCH: Final = 256
 TRIES_ALONE: Final = 3
+CLOSING: Final = "the server is shutting down"
 
 
 class Ticket:
@@ -97,6 +98,7 @@ class GroupCommit:
         self._queue: queue.SimpleQueue[Ticket | None] = queue.SimpleQueue()
         self._in_flight = InFlight()
         self._closed = False
+        self._ended = False
         self._guard = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="group-commit", daemon=True)
         self._thread.start()
@@ -150,12 +152,25 @@ class GroupCommit:
             self._closed = True
             self._queue.put(None)
         self._thread.join()
+        self._ended = True
+        self._refuse_rest()
 
     def _put(self, ticket: Ticket) -> None:
         if self._closed:
             self._in_flight.release(ticket.operation.idempotency, ticket)
-            raise errors.ServiceUnavailable("the server is shutting down")
+            raise errors.ServiceUnavailable(CLOSING)
         self._queue.put(ticket)
+        if self._ended:  # It came between the look and the end: nobody else would answer it.
+            self._refuse_rest()
+
+    def _refuse_rest(self) -> None:
+        """What was queued behind the end is refused, so that nobody waits for ever."""
+        with contextlib.suppress(queue.Empty):
+            while True:
+                ticket = self._queue.get_nowait()
+                if ticket is not None:
+                    ticket.failure = errors.ServiceUnavailable(CLOSING)
+                    self._wake([ticket])
 
     def _run(self) -> None:
         take, more = self._queue.get, self._queue.get_nowait

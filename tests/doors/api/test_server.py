@@ -19,6 +19,8 @@ from tallystick.bootstrap import Tally
 from tallystick.services.context import SYSTEM
 from tests.doors.api.door import problem, wait_until
 
+pytestmark = pytest.mark.slow  # each starts a process
+
 PROGRAM = """
 import sys
 from tallystick.api.server import serve
