@@ -52,7 +52,7 @@ class Tally:
         self.ids = IdSource(now=self.clock.now, node=database.transact(settings.next_node))
         active = ActiveEconomy()
         ledger = Ledger(driver=database.driver, new_id=self.ids.next, economy=active)
-        commit = GroupCommit(database=database, ledger=ledger, now=self.clock.now, observe=observe)
+        commit = GroupCommit(database=database, ledger=ledger, now=self.clock.moment, observe=observe)
         self.context = Context(
             database=database,
             ledger=ledger,

@@ -2,11 +2,12 @@
 
 import sqlite3
 import threading
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from tallystick.store.checkpoints import COMMITS_BETWEEN, Checkpointer
+from tallystick.store.checkpoints import PAGES_BETWEEN, PAGES_OF_A_COMMIT, Checkpointer
 
 PATIENCE_SECONDS = 10
 
@@ -23,8 +24,9 @@ def test_closing_while_the_log_is_copied_ends_the_thread(
 
     monkeypatch.setattr(Checkpointer, "_copy", copy)
     checkpointer = Checkpointer(tmp_path / "tally.db")
-    for _ in range(COMMITS_BETWEEN):
-        checkpointer.committed()
+    with closing(sqlite3.connect(":memory:")) as connection:
+        for _ in range(PAGES_BETWEEN // PAGES_OF_A_COMMIT):
+            checkpointer.committed(connection)
     assert copying.wait(PATIENCE_SECONDS)
 
     closer = threading.Thread(target=checkpointer.close, daemon=True)

@@ -133,7 +133,7 @@ class Charges:
     def quote(self, caller: Caller, usage: Usage) -> Quote:
         """What the usage would cost, and whether it would be refused now. Nothing is drawn or counted."""
         economy, meter, quantity, parts, hourly = self._pricing.price(usage)
-        customer_id = self._customers.resolve(caller, usage.customer)
+        customer_id = self._customers.address(caller, usage.customer)
         operation = Charge(
             customer_id=customer_id,
             caller=caller.name,

@@ -7,9 +7,11 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from sqlalchemy.engine import Connection
+
 from tallystick.core.errors import ServiceUnavailable
 from tallystick.store import settings
-from tallystick.store.engine import Database
+from tallystick.store.engine import Database, raw_connection
 
 OFFSET: Final = "clock_offset"
 REFRESH_SECONDS: Final = 0.25
@@ -51,6 +53,16 @@ class Clock:
         """How far the test clock is ahead, in microseconds."""
         with self._database.read() as connection:
             return int(settings.get(connection, OFFSET) or 0)
+
+    def moment(self, connection: Connection) -> int:
+        """As ``now``, for what is done in this transaction: where another process has moved the clock, it is followed."""
+        if self._movable:
+            text = settings.get_raw(self._database.driver, raw_connection(connection), OFFSET)
+            offset = int(text or 0)
+            if offset != self._offset:
+                with self._guard:
+                    self._offset = offset
+        return self._source() + self._offset
 
     def latest(self) -> int:
         """As ``now``, after looking whether another process has moved the clock just before."""

@@ -57,9 +57,21 @@ class Customers:
             raise errors.UnknownCustomer(customer)
         return number
 
+    def address(self, caller: Caller, customer: str | None) -> int:
+        """As ``resolve``, for operations of the ledger, which finds out by itself whether there is a customer of an id."""
+        if customer is not None and caller.is_service and customer not in self._context.customer_ids:
+            number = from_text("cust", customer)
+            if number is not None:
+                return number
+        return self.resolve(caller, customer)
+
     async def look_up(self, customer: str | None) -> None:
-        """Let ``resolve`` find a customer in memory, so that a coroutine need not wait for the database in its loop."""
-        if customer is not None and customer not in self._context.customer_ids:
+        """Let ``address`` find a customer in memory, so that a coroutine need not wait for the database in its loop."""
+        if (
+            customer is not None
+            and customer not in self._context.customer_ids
+            and from_text("cust", customer) is None
+        ):
             await asyncio.to_thread(self.resolve, SYSTEM, customer)
 
     def _find(self, customer: str) -> int:

@@ -25,6 +25,7 @@ from tallystick.store.results import Outcome
 
 MAX_BATCH: Final = 256
 TRIES_ALONE: Final = 3
+LONGEST_TURN_SECONDS: Final = 0.02
 CLOSING: Final = "the server is shutting down"
 
 
@@ -37,7 +38,7 @@ class Ticket:
         self.operation = operation
         self.outcome: Outcome | None = None
         self.failure: Exception | None = None
-        self.next: Ticket | None = None
+        self.next: Ticket | _Turn | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._future: asyncio.Future[None] | None = None
         self._done = threading.Lock()
@@ -51,10 +52,23 @@ class Ticket:
 
     def wait(self) -> Outcome:
         """Block until the batch has committed."""
-        self._done.acquire()
+        try:
+            self._done.acquire()
+        except (
+            BaseException
+        ):  # An interrupt ends this wait; those behind must hear of the commit all the same.
+            threading.Thread(target=self._pass_on_later, daemon=True).start()
+            raise
+        self._pass_on()
+        return self.result()
+
+    def _pass_on(self) -> None:
         if self.next is not None:
             self.next.finish()
-        return self.result()
+
+    def _pass_on_later(self) -> None:
+        self._done.acquire()
+        self._pass_on()
 
     def result(self) -> Outcome:
         """The outcome, or raise what kept the batch from committing."""
@@ -79,23 +93,47 @@ class Ticket:
             self._future.set_result(None)
 
 
+class _Turn:
+    """The end of a chain of threads that wake each other: whoever waits for it goes on when all of them have run."""
+
+    __slots__ = ("_reached",)
+
+    def __init__(self) -> None:
+        self._reached = threading.Lock()
+        self._reached.acquire()
+
+    def finish(self) -> None:
+        """The last thread of the chain is awake."""
+        self._reached.release()
+
+    def wait(self) -> None:
+        """Until then, but not for ever: a chain is only as fast as the interpreter lets its threads run."""
+        self._reached.acquire(timeout=LONGEST_TURN_SECONDS)
+
+
 class GroupCommit:
-    """A queue of operations and the one thread that posts them."""
+    """A queue of operations and the one thread that posts them.
+
+    Callers and the posting thread share one interpreter, and every switch between them costs as much as a charge. So they
+    take turns: what the coroutines of a loop ask for in one round of it is queued at once, and after a batch its threads
+    run first, so that the next batch finds what all of them ask for.
+    """
 
     def __init__(
         self,
         *,
         database: Database,
         ledger: Ledger,
-        now: Callable[[], int],
+        now: Callable[[Connection], int],
         observe: Callable[[int, float], None] = lambda _size, _seconds: None,
     ) -> None:
-        """``observe`` is told the size of each batch and how many seconds it took."""
+        """``now`` gives the moment of a batch; ``observe`` is told its size and how many seconds it took."""
         self._database = database
         self._ledger = ledger
         self._now = now
         self._observe = observe
-        self._queue: queue.SimpleQueue[Ticket | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[list[Ticket] | None] = queue.SimpleQueue()
+        self._asked: dict[asyncio.AbstractEventLoop, list[Ticket]] = {}
         self._in_flight = InFlight()
         self._closed = False
         self._ended = False
@@ -105,7 +143,7 @@ class GroupCommit:
 
     @property
     def depth(self) -> int:
-        """How many operations wait for the next batch."""
+        """How many callers, or rounds of an event loop, wait for the next batch."""
         return self._queue.qsize()
 
     def run(self, operation: Operation) -> Outcome:
@@ -116,31 +154,35 @@ class GroupCommit:
         """
         ticket = Ticket(operation)
         self._in_flight.claim(operation.idempotency, ticket)
-        self._put(ticket)
+        self._put([ticket])
         return ticket.wait()
 
     def run_all(self, operations: list[Operation]) -> list[Outcome]:
         """Post several operations; each has its own outcome, and their order is kept."""
         tickets = [Ticket(operation) for operation in operations]
-        for ticket in tickets:
-            self._put(ticket)
+        self._put(tickets)
         return [ticket.wait() for ticket in tickets]
 
     async def run_async(self, operation: Operation) -> Outcome:
         """As ``run``, awaited. Cancelling the wait does not undo the operation."""
         ticket = Ticket(operation)
         self._in_flight.claim(operation.idempotency, ticket)
-        future = ticket.attach(asyncio.get_running_loop())
-        self._put(ticket)
+        loop = asyncio.get_running_loop()
+        future = ticket.attach(loop)
+        asked = self._asked.get(loop)
+        if asked is None:
+            asked = self._asked[loop] = []
+            loop.call_soon(self._put_asked, loop)
+        asked.append(ticket)
         await future
         return ticket.result()
 
     async def run_all_async(self, operations: list[Operation]) -> list[Outcome]:
         """Post several operations; each has its own outcome, and their order is kept."""
+        loop = asyncio.get_running_loop()
         tickets = [Ticket(operation) for operation in operations]
-        futures = [ticket.attach(asyncio.get_running_loop()) for ticket in tickets]
-        for ticket in tickets:
-            self._put(ticket)
+        futures = [ticket.attach(loop) for ticket in tickets]
+        self._put(tickets)
         await asyncio.gather(*futures)
         return [ticket.result() for ticket in tickets]
 
@@ -155,22 +197,33 @@ class GroupCommit:
         self._ended = True
         self._refuse_rest()
 
-    def _put(self, ticket: Ticket) -> None:
+    def _put_asked(self, loop: asyncio.AbstractEventLoop) -> None:
+        """At the end of a loop's round: queue what its coroutines asked for."""
+        tickets = self._asked.pop(loop)
+        try:
+            self._put(tickets)
+        except errors.ServiceUnavailable as error:
+            self._fail(tickets, error)
+            _finish_all(tickets, loop, _Turn())
+
+    def _put(self, tickets: list[Ticket]) -> None:
         if self._closed:
-            self._in_flight.release(ticket.operation.idempotency, ticket)
+            for ticket in tickets:
+                self._in_flight.release(ticket.operation.idempotency, ticket)
             raise errors.ServiceUnavailable(CLOSING)
-        self._queue.put(ticket)
-        if self._ended:  # It came between the look and the end: nobody else would answer it.
+        for start in range(0, len(tickets), MAX_BATCH):
+            self._queue.put(tickets[start : start + MAX_BATCH])
+        if self._ended:  # They came between the look and the end: nobody else would answer them.
             self._refuse_rest()
 
     def _refuse_rest(self) -> None:
         """What was queued behind the end is refused, so that nobody waits for ever."""
         with contextlib.suppress(queue.Empty):
             while True:
-                ticket = self._queue.get_nowait()
-                if ticket is not None:
-                    ticket.failure = errors.ServiceUnavailable(CLOSING)
-                    self._wake([ticket])
+                tickets = self._queue.get_nowait()
+                if tickets is not None:
+                    self._fail(tickets, errors.ServiceUnavailable(CLOSING))
+                    self._wake(tickets)
 
     def _run(self) -> None:
         take, more = self._queue.get, self._queue.get_nowait
@@ -178,20 +231,22 @@ class GroupCommit:
             first = take()
             if first is None:
                 return
-            batch = [first]
+            batch = first
             last = False
             with contextlib.suppress(queue.Empty):
                 while len(batch) < MAX_BATCH:
-                    ticket = more()
-                    if ticket is None:
+                    tickets = more()
+                    if tickets is None:
                         last = True
                         break
-                    batch.append(ticket)
-            self._post(batch)
+                    batch += tickets
+            turns = self._post(batch)
             if last:
                 return
+            for turn in turns:
+                turn.wait()
 
-    def _post(self, batch: list[Ticket]) -> None:
+    def _post(self, batch: list[Ticket]) -> list[_Turn]:
         started = time.perf_counter()
         try:
             self._commit(batch)
@@ -202,7 +257,7 @@ class GroupCommit:
             else:
                 self._fail(batch, error)
         self._observe(len(batch), time.perf_counter() - started)
-        self._wake(batch)
+        return self._wake(batch)
 
     def _post_alone(self, ticket: Ticket) -> None:
         """One operation by itself; where another process was first with the same key, its answer is there by now."""
@@ -221,7 +276,7 @@ class GroupCommit:
         operations = [ticket.operation for ticket in batch]
 
         def work(connection: Connection) -> tuple[list[Outcome], Book]:
-            return self._ledger.post_book(connection, operations, now=self._now())
+            return self._ledger.post_book(connection, operations, now=self._now(connection))
 
         outcomes, book = self._database.transact_hot(work)
         self._ledger.keep(book)
@@ -237,9 +292,11 @@ class GroupCommit:
         for ticket in batch:
             ticket.failure = failure
 
-    def _wake(self, batch: list[Ticket]) -> None:
+    def _wake(self, batch: list[Ticket]) -> list[_Turn]:
+        """Tell everyone; gives the end of the chain in which waiting threads wake each other."""
         waiting: dict[asyncio.AbstractEventLoop, list[Ticket]] = {}
-        first: Ticket | None = None
+        turn = _Turn()
+        first: Ticket | _Turn = turn
         for ticket in reversed(batch):
             self._in_flight.release(ticket.operation.idempotency, ticket)
             if ticket.loop is None:
@@ -247,14 +304,17 @@ class GroupCommit:
                 first = ticket
             else:
                 waiting.setdefault(ticket.loop, []).append(ticket)
-        if first is not None:
-            # Each thread wakes the next: woken all at once, they would fight for the interpreter.
-            first.finish()
+        # Each thread wakes the next: woken all at once, they would fight for the interpreter.
+        first.finish()
+        turns = [turn]
         for loop, tickets in waiting.items():
             tickets.reverse()
+            turn = _Turn()
             # A loop that has closed has nobody left to tell.
             with contextlib.suppress(RuntimeError):
-                loop.call_soon_threadsafe(_finish_all, tickets)
+                loop.call_soon_threadsafe(_finish_all, tickets, loop, turn)
+                turns.append(turn)
+        return turns
 
 
 def _origin(error: Exception) -> BaseException:
@@ -262,6 +322,8 @@ def _origin(error: Exception) -> BaseException:
     return getattr(error, "orig", None) or error
 
 
-def _finish_all(tickets: list[Ticket]) -> None:
+def _finish_all(tickets: list[Ticket], loop: asyncio.AbstractEventLoop, turn: _Turn) -> None:
     for ticket in tickets:
         ticket.finish_in_loop()
+    # Their coroutines run in the next round of the loop, and what they ask for is queued in the one after that.
+    loop.call_soon(loop.call_soon, turn.finish)

@@ -104,7 +104,7 @@ class Pricing:
         economy, meter, quantity, parts, hourly = self.price(usage)
         content = _content(usage, quantity)
         return Charge(
-            customer_id=self.customers.resolve(caller, usage.customer),
+            customer_id=self.customers.address(caller, usage.customer),
             caller=caller.name,
             key_id=caller.key_id,
             key_has_budget=caller.key_has_budget,
@@ -124,7 +124,7 @@ class Pricing:
         """The operation that reserves the price of a usage."""
         economy, meter, quantity, parts, hourly = self.price(usage)
         return PlaceHold(
-            customer_id=self.customers.resolve(caller, usage.customer),
+            customer_id=self.customers.address(caller, usage.customer),
             caller=caller.name,
             key_id=caller.key_id,
             key_has_budget=caller.key_has_budget,
@@ -161,7 +161,7 @@ class Pricing:
         micros = parse_amount(amount)
         content = (customer, micros, name, agent, description, metadata, expires_in)
         return PlaceHold(
-            customer_id=self.customers.resolve(caller, customer),
+            customer_id=self.customers.address(caller, customer),
             caller=caller.name,
             key_id=caller.key_id,
             key_has_budget=caller.key_has_budget,

@@ -12,8 +12,12 @@ import threading
 from pathlib import Path
 from typing import Final
 
-# A commit writes ten pages or a few hundred. A longer log would save writes of pages that change often, and cost disk.
-COMMITS_BETWEEN: Final = 128
+# A longer log saves writes of pages that change often, and costs disk: this is some 128 MiB.
+PAGES_BETWEEN: Final = 32_000
+# SQLite does not tell how many pages a commit wrote. A small one takes about ten; in a large one, several
+# rows of neighbours share a page.
+PAGES_OF_A_COMMIT: Final = 10
+ROWS_OF_A_PAGE: Final = 3
 
 
 class Checkpointer:
@@ -21,18 +25,21 @@ class Checkpointer:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._commits = 0
+        self._rows = 0
+        self._pages = 0
         self._wanted = threading.Event()
         self._stopping = False
         self._finish = False
         self._thread: threading.Thread | None = None
 
-    def committed(self) -> None:
+    def committed(self, raw: sqlite3.Connection) -> None:
         """After a commit: have the log copied when it may have grown long."""
-        self._commits += 1
-        if self._commits < COMMITS_BETWEEN or self._wanted.is_set():
+        rows = raw.total_changes
+        self._pages += PAGES_OF_A_COMMIT + abs(rows - self._rows) // ROWS_OF_A_PAGE
+        self._rows = rows
+        if self._pages < PAGES_BETWEEN or self._wanted.is_set():
             return
-        self._commits = 0
+        self._pages = 0
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="checkpoint", daemon=True)
             self._thread.start()

@@ -37,7 +37,7 @@ _SQLITE_PRAGMAS: Final = (
     "PRAGMA foreign_keys=ON",
     "PRAGMA cache_size=-65536",
     "PRAGMA temp_store=MEMORY",
-    "PRAGMA wal_autocheckpoint=20000",
+    "PRAGMA wal_autocheckpoint=100000",
 )
 
 
@@ -188,7 +188,7 @@ class Database:
         with connection.begin():
             yield connection
         if self._checkpointer is not None:
-            self._checkpointer.committed()
+            self._checkpointer.committed(raw_connection(connection))
 
     def transact_hot(self, work: Callable[[Connection], T]) -> T:
         """As ``transact``, for the one thread of the group commit; ``work`` uses raw statements only.

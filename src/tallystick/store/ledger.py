@@ -12,6 +12,7 @@ from sqlalchemy.engine import Connection
 from tallystick.core import errors
 from tallystick.core.book import Book
 from tallystick.core.catalog import Economy
+from tallystick.core.ids import to_text
 from tallystick.core.limits import HOUR_MICROS, hour_of
 from tallystick.core.operations import Limit, Operation, PricedOperation
 from tallystick.core.words import SYSTEM, SYSTEM_ACCOUNTS
@@ -77,7 +78,7 @@ class Ledger:
         book, _ = self._load_settled(raw, [operation], now)
         self._writer.write(raw, book)
         if operation.customer_id in book.missing:
-            raise errors.UnknownCustomer(str(operation.customer_id))
+            raise errors.UnknownCustomer(to_text("cust", operation.customer_id))
         available = book.wallet(operation.customer_id, operation.parts[0].unit).available(now)
         limit = None
         if operation.hourly:
@@ -119,7 +120,7 @@ class Ledger:
                 result=decode_result(kind, result) if isinstance(result, str) else result, replayed=True
             )
         if operation.customer_id in book.missing:
-            return Outcome(refusal=errors.UnknownCustomer(str(operation.customer_id)))
+            return Outcome(refusal=errors.UnknownCustomer(to_text("cust", operation.customer_id)))
         before = len(book.transactions)
         try:
             result = operation.apply(book)

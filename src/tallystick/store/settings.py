@@ -1,9 +1,12 @@
 """Small facts about the installation: its node counter, the test clock's offset, the active economy."""
 
+from typing import Any
+
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from tallystick.core.ids import MAX_NODES
+from tallystick.store.driver import Driver
 from tallystick.store.schema import settings
 
 # In one statement, because processes that start together must not get the same number.
@@ -23,6 +26,12 @@ def get(connection: Connection, name: str) -> str | None:
     """A setting's value, or None."""
     value: str | None = connection.scalar(sa.select(settings.c.value).where(settings.c.name == name))
     return value
+
+
+def get_raw(driver: Driver, raw: Any, name: str) -> str | None:  # noqa: ANN401 - the driver's own connection
+    """As ``get``, on the driver's own connection."""
+    [rows] = driver.fetch(raw, [("SELECT value FROM settings WHERE name = ?", (name,))])
+    return rows[0][0] if rows else None
 
 
 def put(connection: Connection, name: str, value: str) -> None:
