@@ -7,6 +7,7 @@ digits of Crockford's base 32, which sort like the numbers.
 
 import threading
 from collections.abc import Callable
+from functools import lru_cache
 
 EPOCH_MILLISECONDS = 1_577_836_800_000
 MAX_NODES = 1024
@@ -55,6 +56,7 @@ def to_text(prefix: str, number: int) -> str:
     )
 
 
+@lru_cache(maxsize=100_000)
 def from_text(prefix: str, text: str) -> int | None:
     """The number behind ``text``, or None when it is not an id with this prefix."""
     head, separator, digits = text.rpartition("_")

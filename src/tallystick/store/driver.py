@@ -15,6 +15,7 @@ Row = tuple[Any, ...]
 
 _SIZES: Final = (64, 32, 16, 8, 4, 2, 1)
 _TOTALS: Final = "ck_accounts_totals"
+_SEPARATOR: Final = "\x00"
 _IDS: Final = re.compile(r"\{(ids|names):([a-z_.]+)\}")
 
 
@@ -233,8 +234,15 @@ def _plain_array(values: Iterable[int | bool | None]) -> str:
 
 
 def _text_array(values: Iterable[str | None]) -> str:
-    parts = [
-        "NULL" if value is None else '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
-        for value in values
-    ]
-    return "{" + ",".join(parts) + "}"
+    """An array's text form: each value in quotes, with quotes and backslashes escaped, all values at once."""
+    texts = list(values)
+    if None in texts:
+        parts = ["NULL" if value is None else f'"{_escaped(value)}"' for value in texts]
+        return "{" + ",".join(parts) + "}"
+    # No text has a NUL: PostgreSQL could not store it.
+    joined = _escaped(_SEPARATOR.join(texts))  # type: ignore[arg-type]
+    return '{"' + joined.replace(_SEPARATOR, '","') + '"}' if texts else "{}"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', '\\"')

@@ -188,16 +188,15 @@ class Writer:
         """Write what the book changed, one statement per table; on PostgreSQL nobody waits for them before the commit."""
         driver = self._driver
         with driver.pipeline(raw):
-            if book.new_wallets:
-                self._insert_wallets(raw, book)
-            if book.new_grants:
-                self._insert_grants(raw, book)
-            if book.transactions:
-                driver.insert(raw, _INSERT_TRANSACTIONS, _transaction_rows(book))
+            # What takes longest to write down goes last: PostgreSQL is busy with the rest meanwhile.
             if book.transfers:
                 driver.insert(raw, _INSERT_TRANSFERS, book.transfers)
             if book.entries:
                 driver.insert(raw, _INSERT_ENTRIES, book.entries)
+            if book.new_wallets:
+                self._insert_wallets(raw, book)
+            if book.new_grants:
+                self._insert_grants(raw, book)
             if book.touched:
                 self._update_wallets(raw, book)
             if book.placed:
@@ -206,6 +205,10 @@ class Writer:
             self._count(raw, book)
             if book.deltas:
                 self._update_accounts(raw, book)
+            if book.transactions:
+                driver.insert(raw, _INSERT_TRANSACTIONS, _transaction_rows(book))
+            if book.deltas:
+                self._update_system_accounts(raw, book)
 
     def _count(self, raw: Any, book: Book) -> None:  # noqa: ANN401
         """Add to the counters of hourly limits and budgets, in sorted order."""
@@ -355,7 +358,7 @@ class Writer:
             driver.insert(raw, _UPSERT_MEMBERSHIPS, [(*row, seal_of(row)) for row in rows])
 
     def _update_accounts(self, raw: Any, book: Book) -> None:  # noqa: ANN401
-        """Fold: one update per account, however many operations moved it. System accounts come last, in sorted order."""
+        """Fold: one update per account, however many operations moved it."""
         driver, lots = self._driver, book.lots
         system = self._system.all_ids
         rows = [(*change, number) for number, change in book.deltas.items() if number not in system]
@@ -372,6 +375,10 @@ class Writer:
         ]
         if flipped:
             driver.change(raw, _SET_OPEN, flipped)
+
+    def _update_system_accounts(self, raw: Any, book: Book) -> None:  # noqa: ANN401
+        """All processes update these rows: last, so that nobody waits for them long, and in sorted order."""
+        driver, system = self._driver, self._system.all_ids
         for number in sorted(number for number in book.deltas if number in system):
             driver.change(raw, _ADD_TO_ACCOUNTS, [(*book.deltas[number], number)])
 
