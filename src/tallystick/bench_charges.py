@@ -1,9 +1,9 @@
 """How many durable charges a second the services do: `tally bench`.
 
-Every client waits for its own charge to be committed before it makes the next. Clients are threads that call
-``charges.create``, or coroutines that await ``charges.create_async`` as the REST door does. The price and the
-idempotency key are real, nothing is switched off, SQLite commits with ``synchronous=FULL``. With ``http`` as
-many connections then charge through the REST door of a server process.
+Every client waits for its own charge to be committed before it makes the next. Clients are coroutines that await
+``charges.create_async`` as the REST door does, or threads that call ``charges.create``. The price and the idempotency
+key are real and nothing is switched off; as in live mode, there is no test clock to look for. SQLite commits with
+``synchronous=FULL``. With ``http`` as many connections then charge through the REST door of a server process.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def run(
     clients: int = 64,
     seconds: float = 5.0,
     wallets: int = 1000,
-    kind: str = "threads",
+    kind: str = "coroutines",
     http: bool = False,
     seed: int = 1,
 ) -> dict[str, object]:
@@ -97,7 +97,10 @@ def run(
         path.write_text(ECONOMY, encoding="utf-8")
         measured = Measured()
         tally = Tally.open(
-            address, economy=str(path), observe=lambda size, _seconds: measured.batches.append(size)
+            address,
+            economy=str(path),
+            test_mode=False,
+            observe=lambda size, _seconds: measured.batches.append(size),
         )
         with tally:
             customers = open_customers(tally, wallets)

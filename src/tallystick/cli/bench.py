@@ -33,6 +33,10 @@ def bench(
     wallets: Annotated[
         int, typer.Option("--wallets", min=1, max=1_000_000, help="From how many wallets.")
     ] = 1000,
+    kind: Annotated[
+        Literal["coroutines", "threads"],
+        typer.Option("--kind", help="What a client is: a coroutine, as behind the REST door, or a thread."),
+    ] = "coroutines",
     http: Annotated[
         bool, typer.Option("--http", help="Then measure the same through the REST door.")
     ] = False,
@@ -47,6 +51,7 @@ def bench(
             clients=clients,
             seconds=float(seconds),
             wallets=wallets,
+            kind=kind,
             http=http,
         )
 

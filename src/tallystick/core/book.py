@@ -12,7 +12,7 @@ The account shape (four totals, pending and posted) follows TigerBeetle's.
 
 from bisect import insort
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 from tallystick.core import errors
 from tallystick.core.amounts import INT64_MAX
@@ -124,6 +124,7 @@ class Wallet:
         "removed",
         "sequence",
         "spent",
+        "stamp",
         "unit",
     )
 
@@ -146,6 +147,7 @@ class Wallet:
         spent: int,
         expired: int,
         removed: int,
+        stamp: int | None = None,
     ) -> None:
         self.id = id
         self.customer_id = customer_id
@@ -164,6 +166,7 @@ class Wallet:
         self.spent = spent
         self.expired = expired
         self.removed = removed
+        self.stamp = stamp  # what the store knows the row's version by
         self.debt = 0
         self.lots: list[Lot] = []
         self._stored_state = (cover_id, frozen_at, next_due_at)
@@ -438,6 +441,7 @@ class Book:
         self.missing: set[int] = set()
         self.settled: dict[str, int] = {}
         self.unsettled: set[int] = set()
+        self.stamps: Any = None  # the store's, of the wallets that it wrote
 
     # --- what was loaded -------------------------------------------------------------------------------------------
 

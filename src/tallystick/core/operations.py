@@ -309,6 +309,7 @@ class PlaceHold(PricedOperation):
         )
         draws: list[Draw] = []
         for wallet, amount in totals:
+            book.touched[wallet.id] = wallet
             if not amount:
                 continue
             revenue = book.system_account(wallet.unit, REVENUE)
@@ -323,7 +324,6 @@ class PlaceHold(PricedOperation):
         limit, spends = self.count(book, totals)
         wallet, amount = totals[0]
         wallet.due_by(self.expires_at)
-        book.touched[wallet.id] = wallet
         transaction.amount = amount
         hold.meter, hold.category, hold.quantity = self.meter, first.category, self.quantity
         hold.economy, hold.spends = self.economy, spends

@@ -24,6 +24,7 @@ from tallystick.store.ledger import Ledger
 from tallystick.store.results import Outcome
 
 MAX_BATCH: Final = 256
+TRIES_TOGETHER: Final = 2
 TRIES_ALONE: Final = 3
 LONGEST_TURN_SECONDS: Final = 0.02
 CLOSING: Final = "the server is shutting down"
@@ -248,16 +249,25 @@ class GroupCommit:
 
     def _post(self, batch: list[Ticket]) -> list[_Turn]:
         started = time.perf_counter()
-        try:
-            self._commit(batch)
-        except Exception as error:  # noqa: BLE001 - whatever it is, every caller must hear of it
-            if self._rows_refused(error):
-                for ticket in batch:
-                    self._post_alone(ticket)
-            else:
-                self._fail(batch, error)
+        if not self._commit_together(batch):
+            for ticket in batch:
+                self._post_alone(ticket)
         self._observe(len(batch), time.perf_counter() - started)
         return self._wake(batch)
+
+    def _commit_together(self, batch: list[Ticket]) -> bool:
+        """Commit or fail all of them; False when the database refuses rows of theirs, also after a second look at it."""
+        for _ in range(TRIES_TOGETHER):
+            try:
+                self._commit(batch)
+            except Exception as error:  # noqa: BLE001 - whatever it is, every caller must hear of it
+                if not self._rows_refused(error):
+                    self._fail(batch, error)
+                    return True
+                self._ledger.beware()
+            else:
+                return True
+        return False
 
     def _post_alone(self, ticket: Ticket) -> None:
         """One operation by itself; where another process was first with the same key, its answer is there by now."""
@@ -276,7 +286,7 @@ class GroupCommit:
         operations = [ticket.operation for ticket in batch]
 
         def work(connection: Connection) -> tuple[list[Outcome], Book]:
-            return self._ledger.post_book(connection, operations, now=self._now(connection))
+            return self._ledger.post_hot(connection, operations, now=self._now(connection))
 
         outcomes, book = self._database.transact_hot(work)
         self._ledger.keep(book)
@@ -285,7 +295,7 @@ class GroupCommit:
 
     def _rows_refused(self, error: Exception) -> bool:
         driver, origin = self._database.driver, _origin(error)
-        return driver.is_conflict(origin) or driver.is_overflow(origin)
+        return driver.is_conflict(origin) or driver.is_stale(origin) or driver.is_overflow(origin)
 
     def _fail(self, batch: list[Ticket], error: Exception) -> None:
         failure = errors.AmountTooLarge() if self._database.driver.is_overflow(_origin(error)) else error

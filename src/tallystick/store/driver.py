@@ -28,29 +28,35 @@ class Insert(NamedTuple):
 
 
 class Change(NamedTuple):
-    """A bulk update by key: columns that are set, and columns that are added to."""
+    """A bulk update by key: columns that are set, and columns that are added to.
+
+    With ``stamped``, a row names before its key the stamp that it must still have, or None; gives the new stamps.
+    """
 
     table: str
     key: str
     sets: tuple[tuple[str, str], ...] = ()
     adds: tuple[str, ...] = ()
+    stamped: bool = False
 
 
 class Driver(Protocol):
     """What both drivers do. ``raw`` is the driver's own connection, inside a transaction."""
 
     for_update: str
+    stamp: str | None  # the expression for a row's stamp, which every update of the row changes
 
     def numbers(self, values: Iterable[int]) -> Any: ...  # noqa: ANN401, D102
     def names(self, values: Iterable[str]) -> Any: ...  # noqa: ANN401, D102
     def sql(self, text: str) -> str: ...  # noqa: D102
     def fetch(self, raw: Any, statements: Sequence[tuple[str, Row]]) -> list[list[Row]]: ...  # noqa: ANN401, D102
     def insert(self, raw: Any, what: Insert, rows: Sequence[Row]) -> None: ...  # noqa: ANN401, D102
-    def change(self, raw: Any, what: Change, rows: Sequence[Row]) -> None: ...  # noqa: ANN401, D102
+    def change(self, raw: Any, what: Change, rows: Sequence[Row]) -> Any: ...  # noqa: ANN401, D102
     def pipeline(self, raw: Any) -> Any: ...  # noqa: ANN401, D102
     def version(self, raw: Any) -> object | None: ...  # noqa: ANN401, D102
     def may_retry(self, error: BaseException | None) -> bool: ...  # noqa: D102
     def is_conflict(self, error: BaseException | None) -> bool: ...  # noqa: D102
+    def is_stale(self, error: BaseException | None) -> bool: ...  # noqa: D102
     def is_overflow(self, error: BaseException | None) -> bool: ...  # noqa: D102
 
 
@@ -58,6 +64,7 @@ class SqliteDriver:
     """sqlite3: prepared statements, ``executemany``."""
 
     for_update = ""
+    stamp: str | None = None
 
     def __init__(self) -> None:
         self._texts: dict[object, str] = {}
@@ -121,6 +128,10 @@ class SqliteDriver:
         """Whether another row with the same unique key was there first."""
         return type(error).__name__ == "IntegrityError" and "UNIQUE" in str(error)
 
+    def is_stale(self, error: BaseException | None) -> bool:  # noqa: ARG002
+        """Whether a row no longer had the stamp that was expected: here rows have none."""
+        return False
+
     def is_overflow(self, error: BaseException | None) -> bool:
         """Whether a total grew beyond what can be counted."""
         return type(error).__name__ == "IntegrityError" and _TOTALS in str(error)
@@ -130,6 +141,7 @@ class PostgresDriver:
     """psycopg 3: arrays through ``unnest``, pipelines."""
 
     for_update = "FOR UPDATE"
+    stamp: str | None = "xmin::text::bigint"
 
     def __init__(self) -> None:
         self._texts: dict[object, str] = {}
@@ -165,22 +177,29 @@ class PostgresDriver:
             self._texts[what] = text
         raw.execute(text, _arrays([kind for _, kind in what.columns], rows))
 
-    def change(self, raw: Any, what: Change, rows: Sequence[Row]) -> None:  # noqa: ANN401
-        """Update all rows in one statement; a row is the sets, the adds, then the key."""
-        kinds = [kind for _, kind in what.sets] + ["bigint"] * (len(what.adds) + 1)
+    def change(self, raw: Any, what: Change, rows: Sequence[Row]) -> Any:  # noqa: ANN401
+        """Update all rows in one statement; a row is the sets, the adds, a stamp if need be, then the key."""
+        kinds = [kind for _, kind in what.sets] + ["bigint"] * (len(what.adds) + 1 + what.stamped)
         text = self._texts.get(what)
         if text is None:
             names = [name for name, _ in what.sets]
             parts = [f"{name} = v.{name}" for name in names]
             parts += [f"{name} = {what.table}.{name} + v.{name}" for name in what.adds]
+            stamp, returning = f"{what.table}.{self.stamp}", ""
+            if what.stamped:
+                # A row with another stamp gets a NULL where none may be, which ends the transaction.
+                parts[0] = (
+                    f"{names[0]} = CASE WHEN COALESCE(v.stamp, {stamp}) = {stamp} THEN v.{names[0]} END"
+                )
+                returning = f" RETURNING {stamp}"
             arrays = ", ".join(f"%s::{kind}[]" for kind in kinds)
-            columns = ", ".join([*names, *what.adds, "key"])
+            columns = ", ".join([*names, *what.adds, *(["stamp"] if what.stamped else []), "key"])
             text = (
                 f"UPDATE {what.table} SET {', '.join(parts)} FROM unnest({arrays}) AS v({columns}) "  # noqa: S608
-                f"WHERE {what.table}.{what.key} = v.key"
+                f"WHERE {what.table}.{what.key} = v.key{returning}"
             )
             self._texts[what] = text
-        raw.execute(text, _arrays(kinds, rows))
+        return raw.execute(text, _arrays(kinds, rows))
 
     def version(self, raw: Any) -> object | None:  # noqa: ANN401, ARG002
         """Not to be known: rows are locked and read anew."""
@@ -197,6 +216,10 @@ class PostgresDriver:
     def is_conflict(self, error: BaseException | None) -> bool:
         """Whether another row with the same unique key was there first."""
         return getattr(error, "sqlstate", None) == "23505"
+
+    def is_stale(self, error: BaseException | None) -> bool:
+        """Whether a row no longer had the stamp that was expected."""
+        return getattr(error, "sqlstate", None) == "23502"
 
     def is_overflow(self, error: BaseException | None) -> bool:
         """Whether a total grew beyond what can be counted."""

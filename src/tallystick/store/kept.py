@@ -1,9 +1,60 @@
 """Wallets that stay in memory between batches, where the database can say that nobody else has written."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import islice
 
 from tallystick.core.book import Book, Wallet
+
+
+class StampedWallets:
+    """Wallets as the last batches left them, where each row tells by its stamp whether anybody has changed it since.
+
+    A batch that finds all of its customers here reads nothing. Writing its wallets compares the stamps, and a wallet that
+    somebody else has changed makes the database refuse the batch; then, and when an operation is refused by what is
+    remembered, everything is read anew. Every change of a wallet or its lots updates the wallet's row.
+    """
+
+    def __init__(self, *, most: int = 20_000, caution: int = 20) -> None:
+        self._most = most
+        self._caution = caution
+        self._wary = 0
+        self._wallets: dict[int, list[Wallet]] = {}
+
+    def take(self, book: Book, customers: Iterable[int]) -> bool:
+        """Move these customers' wallets into the book, if all are here; what it takes is gone from here either way."""
+        found = [self._wallets.pop(customer_id, None) for customer_id in customers]
+        if self._wary:
+            self._wary -= 1
+            return False
+        for wallets in found:
+            if wallets is None:
+                return False
+            for wallet in wallets:
+                book.add_wallet(wallet)
+                for lot in wallet.lots:
+                    book.lots[lot.id] = lot
+        return True
+
+    def put(self, book: Book, stamp: int | None) -> None:
+        """After a commit: keep the book's wallets. Those that it wrote have the new ``stamp``."""
+        kept = self._wallets
+        for wallet in book.touched.values():
+            wallet.stamp = stamp
+        owners: dict[int, list[Wallet]] = {}
+        for (customer_id, _), wallet in book.wallets.items():
+            owners.setdefault(customer_id, []).append(wallet)
+        for customer_id, wallets in owners.items():
+            if all(wallet.stamp is not None for wallet in wallets):
+                for wallet in wallets:
+                    wallet.settle_lots()
+                kept[customer_id] = wallets
+        for customer_id in list(islice(kept, max(len(kept) - self._most, 0))):
+            del kept[customer_id]
+
+    def beware(self) -> None:
+        """Somebody else changes the same wallets, or requests are repeated: read for a while."""
+        self._wary = self._caution
 
 
 class KeptWallets:

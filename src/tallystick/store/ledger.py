@@ -19,7 +19,7 @@ from tallystick.core.words import SYSTEM, SYSTEM_ACCOUNTS
 from tallystick.store.driver import Driver, Row
 from tallystick.store.engine import raw_connection
 from tallystick.store.kept import KeptWallets
-from tallystick.store.loading import WALLETS, Loader
+from tallystick.store.loading import Loader
 from tallystick.store.results import Outcome, Trial, decode_result, encode_result
 from tallystick.store.system import SystemAccounts
 from tallystick.store.writing import INSERT_ACCOUNTS, SET_HAS_BUDGETS, Writer
@@ -72,6 +72,22 @@ class Ledger:
         self._writer.write(raw, book)
         return outcomes, book
 
+    def post_hot(
+        self, connection: Connection, operations: Sequence[Operation], *, now: int
+    ) -> tuple[list[Outcome], Book]:
+        """As ``post_book``, from memory where nothing has to be read; the database refuses what has changed meanwhile.
+
+        A key that is not new is then a conflict. What memory would refuse is looked at again in the database.
+        """
+        book = self._loader.recall(operations, now)
+        if book is not None:
+            repeats: dict[str, Row] = {}
+            outcomes = [self._apply(book, operation, repeats) for operation in operations]
+            if all(outcome.refusal is None for outcome in outcomes):
+                self._writer.write(raw_connection(connection), book)
+                return outcomes, book
+        return self.post_book(connection, operations, now=now)
+
     def try_out(self, connection: Connection, operation: PricedOperation, *, now: int) -> Trial:
         """What the operation would meet now: nothing of it is written, but what is due for the customer is booked."""
         raw = raw_connection(connection)
@@ -94,7 +110,17 @@ class Ledger:
 
     def keep(self, book: Book) -> None:
         """After the commit of a batch: its wallets need not be read again while nobody else writes to the database."""
-        self._loader.kept.put(book)
+        stamped = self._loader.stamped
+        if stamped is None:
+            self._loader.kept.put(book)
+        else:
+            row = None if book.stamps is None else book.stamps.fetchone()
+            stamped.put(book, None if row is None else row[0])
+
+    def beware(self) -> None:
+        """After a batch that the database refused: what is remembered is not relied on for a while."""
+        if self._loader.stamped is not None:
+            self._loader.stamped.beware()
 
     def settle(self, connection: Connection, customer_ids: Sequence[int], *, now: int) -> dict[str, int]:
         """Book whatever is due for these customers; gives how many events of each kind."""
@@ -106,7 +132,7 @@ class Ledger:
     def mark_budgets(self, connection: Connection, customer_id: int) -> None:
         """Have every charge of this customer look for budgets, and lock its wallets until the end of the transaction."""
         raw, driver = raw_connection(connection), self._driver
-        driver.fetch(raw, [(WALLETS + driver.for_update, (driver.numbers([customer_id]),))])
+        driver.fetch(raw, [(self._loader.wallets + driver.for_update, (driver.numbers([customer_id]),))])
         driver.change(raw, SET_HAS_BUDGETS, [(True, customer_id)])
         self._loader.kept.drop(customer_id)
 

@@ -12,10 +12,10 @@ from tallystick.core.catalog import Economy
 from tallystick.core.due import HOLD, MAX_EVENTS, START, settle
 from tallystick.core.limits import Budget, hour_of, period_start
 from tallystick.core.membership import OpenCustomer, open_wallet
-from tallystick.core.operations import Operation
+from tallystick.core.operations import Operation, PricedOperation
 from tallystick.core.words import DEBT, REVENUE, SYSTEM
 from tallystick.store.driver import Driver, Row
-from tallystick.store.kept import KeptWallets
+from tallystick.store.kept import KeptWallets, StampedWallets
 from tallystick.store.results import decode_result, subject_text
 from tallystick.store.system import SystemAccounts
 
@@ -25,7 +25,7 @@ _LOT_COLUMNS: Final = (
 )
 WALLETS: Final = (
     "SELECT id, customer_id, unit, debt_account_id, cover_id, frozen_at, next_due_at, has_budgets, sequence, last_at, "
-    "balance, granted, purchased, earned, spent, expired, removed FROM wallets WHERE {ids:customer_id} ORDER BY id "
+    "balance, granted, purchased, earned, spent, expired, removed{stamp} FROM wallets WHERE {ids:customer_id} ORDER BY id "
 )
 _OPEN_LOTS: Final = f"SELECT {_LOT_COLUMNS} FROM accounts WHERE {{ids:customer_id}} AND is_open"  # noqa: S608
 _LOTS: Final = f"SELECT {_LOT_COLUMNS} FROM accounts WHERE {{ids:id}}"  # noqa: S608
@@ -107,6 +107,27 @@ class Loader:
         self._economy = economy
         self._system = system
         self.kept = KeptWallets()
+        self.stamped = None if driver.stamp is None else StampedWallets()
+        self.wallets = WALLETS.replace("{stamp}", "" if driver.stamp is None else f", {driver.stamp}")
+
+    def recall(self, operations: Sequence[Operation], now: int) -> Book | None:
+        """A book for these operations without reading anything; None where something must be read or booked first."""
+        if self.stamped is None:
+            return None
+        book = self._new_book(now)
+        simple = all(
+            isinstance(each, PricedOperation) and not each.hourly and not each.key_has_budget
+            for each in operations
+        )
+        customers = {each.customer_id for each in operations}
+        if not self.stamped.take(book, customers) or not simple:
+            return None
+        settled = all(each.next_due_at > now and not each.has_budgets for each in book.wallets.values())
+        complete = len(book.wallets) == len(customers) * len(self._economy().units)
+        return book if settled and complete else None
+
+    def _new_book(self, now: int) -> Book:
+        return Book(now=now, new_id=self._new_id, system_account=self._system.id_of)
 
     def load(
         self,
@@ -118,7 +139,7 @@ class Loader:
     ) -> tuple[Book, dict[str, Row]]:
         """What these operations touch, with all that is due booked, and the first answers of repeated keys."""
         driver = self._driver
-        book = Book(now=now, new_id=self._new_id, system_account=self._system.id_of)
+        book = self._new_book(now)
         wanted = {
             operation.customer_id for operation in operations if not isinstance(operation, OpenCustomer)
         }
@@ -129,7 +150,7 @@ class Loader:
         keys = [operation.idempotency for operation in operations if operation.idempotency is not None]
         statements: list[tuple[str, Row]] = []
         if fresh:
-            statements = [(WALLETS + driver.for_update, (ids,)), (_OPEN_LOTS, (ids,))]
+            statements = [(self.wallets + driver.for_update, (ids,)), (_OPEN_LOTS, (ids,))]
         if keys:
             statements.append((_REPEATS, (driver.names(keys),)))
         hourly = any(operation.hourly for operation in operations)

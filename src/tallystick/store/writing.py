@@ -1,6 +1,7 @@
 """Writing: what a Book changed, one statement per table and one update per row, however many operations moved it."""
 
 import json
+from operator import attrgetter
 from typing import Any, Final
 
 from tallystick.core.book import Book, GrantTerms, Hold, Transaction
@@ -145,6 +146,7 @@ _SET_WALLETS: Final = Change(
         ("removed", _B),
     ),
 )
+_SET_STAMPED_WALLETS: Final = _SET_WALLETS._replace(stamped=True)
 _SET_WALLET_STATE: Final = Change(
     "wallets", "id", sets=(("cover_id", _B), ("frozen_at", _B), ("next_due_at", _B))
 )
@@ -177,6 +179,9 @@ _COUNT_BUDGETS: Final = Insert(
 )
 
 
+_by_id: Final = attrgetter("id")
+
+
 class Writer:
     """Writes Books."""
 
@@ -188,17 +193,18 @@ class Writer:
         """Write what the book changed, one statement per table; on PostgreSQL nobody waits for them before the commit."""
         driver = self._driver
         with driver.pipeline(raw):
+            if book.new_wallets:
+                self._insert_wallets(raw, book)
+            self._touch_owners(book)
+            if book.touched:  # First: they are locked in sorted order, and everything else belongs to them.
+                self._update_wallets(raw, book)
             # What takes longest to write down goes last: PostgreSQL is busy with the rest meanwhile.
             if book.transfers:
                 driver.insert(raw, _INSERT_TRANSFERS, book.transfers)
             if book.entries:
                 driver.insert(raw, _INSERT_ENTRIES, book.entries)
-            if book.new_wallets:
-                self._insert_wallets(raw, book)
             if book.new_grants:
                 self._insert_grants(raw, book)
-            if book.touched:
-                self._update_wallets(raw, book)
             if book.placed:
                 driver.insert(raw, _INSERT_HOLDS, [_hold_row(hold) for hold in book.placed])
             self._update_terms(raw, book)
@@ -294,11 +300,21 @@ class Writer:
         self._driver.insert(raw, INSERT_ACCOUNTS, accounts)
         self._driver.insert(raw, _INSERT_GRANTS, rows)
 
+    def _touch_owners(self, book: Book) -> None:
+        """Where rows have stamps, a wallet's row tells of every change to its lots."""
+        if self._driver.stamp is None:
+            return
+        lots = [book.lots[number] for number in book.deltas if number in book.lots]
+        for lot in (*lots, *book.moved_expiry.values()):
+            wallet = book.wallet(lot.customer_id, lot.unit)
+            book.touched[wallet.id] = wallet
+
     def _update_wallets(self, raw: Any, book: Book) -> None:  # noqa: ANN401
-        wallets = book.touched.values()
-        self._driver.change(
+        wallets = sorted(book.touched.values(), key=_by_id)
+        stamped = self._driver.stamp is not None
+        book.stamps = self._driver.change(
             raw,
-            _SET_WALLETS,
+            _SET_STAMPED_WALLETS if stamped else _SET_WALLETS,
             [
                 (
                     wallet.sequence,
@@ -310,6 +326,7 @@ class Writer:
                     wallet.spent,
                     wallet.expired,
                     wallet.removed,
+                    *((wallet.stamp,) if stamped else ()),
                     wallet.id,
                 )
                 for wallet in wallets
