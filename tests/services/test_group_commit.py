@@ -1,17 +1,22 @@
 """The queue of operations and its end."""
 
+import asyncio
 import threading
 from pathlib import Path
 
 import pytest
 
 from tallystick.bootstrap import Tally
-from tallystick.core.errors import ServiceUnavailable
+from tallystick.core.errors import ServiceUnavailable, UnknownCustomer
+from tallystick.core.ids import to_text
 from tallystick.core.operations import Charge, Part
 from tallystick.services.context import SYSTEM
 from tallystick.services.group_commit import Ticket
 from tallystick.services.pricing import Usage
-from tests.services.installation import Clock, log_in
+from tallystick.store import settings
+from tests.services.installation import Clock, customer_of, log_in
+
+PATIENCE_SECONDS = 10
 
 
 def charge() -> Charge:
@@ -43,34 +48,60 @@ def test_a_batch_has_the_time_that_another_process_has_just_set(database_url: st
     assert (source(), now) == (before.created_at, after.created_at)
 
 
-class Interrupted:
-    """A lock whose first wait ends with an interrupt."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._lock.acquire()
-        self._interrupted = False
-
-    def acquire(self) -> bool:
-        """Wait, but for the first time."""
-        if not self._interrupted:
-            self._interrupted = True
-            raise KeyboardInterrupt
-        return self._lock.acquire()
-
-    def release(self) -> None:
-        """End the wait."""
-        self._lock.release()
-
-
-def test_an_interrupted_wait_does_not_hold_up_those_behind_it() -> None:
-    """Threads wake one another; one that has stopped waiting passes the word on all the same."""
+def test_an_interrupted_wait_does_not_hold_up_those_behind_it(tmp_path: Path) -> None:
+    """Threads wake one another; where one has stopped waiting, the posting thread wakes the rest."""
     first, second = Ticket(charge()), Ticket(charge())
-    first._done = Interrupted()  # type: ignore[assignment] # noqa: SLF001
-    first.next = second
-    second.failure = ServiceUnavailable("told")
-    with pytest.raises(KeyboardInterrupt):
-        first.wait()
-    first.finish()
-    with pytest.raises(ServiceUnavailable, match="told"):
-        second.wait()
+    first.failure = second.failure = ServiceUnavailable("told")
+    told: list[str] = []
+
+    def wait() -> None:
+        with pytest.raises(ServiceUnavailable, match="told"):
+            second.wait()
+        told.append("second")
+
+    thread = threading.Thread(target=wait, daemon=True)
+    thread.start()
+    with Tally.open(f"sqlite:///{tmp_path / 'tally.db'}") as tally:
+        commit = tally.context.commit
+        commit._let_run([first, second], commit._wake([first, second]))  # noqa: SLF001 - nobody waits for the first
+    thread.join(PATIENCE_SECONDS)
+    assert ["second"] == told
+
+
+def test_a_key_is_free_again_when_its_loop_closed_before_anything_was_asked(tmp_path: Path) -> None:
+    """The request was never queued, so a retry is its first."""
+    with Tally.open(f"sqlite:///{tmp_path / 'tally.db'}") as tally:
+        ada = log_in(tally)
+        loop = asyncio.new_event_loop()
+        task = loop.create_task(tally.charges.create_async(ada, Usage(meter="lookup"), idempotency_key="a"))
+        task._log_destroy_pending = False  # type: ignore[attr-defined] # noqa: SLF001 - it is left so on purpose
+        loop.call_soon(loop.stop)
+        loop.run_forever()
+        loop.close()
+        assert tally.context.commit._asked, "the loop was to close in between"  # noqa: SLF001
+        assert not tally.charges.create(ada, Usage(meter="lookup"), idempotency_key="a").replayed
+
+
+def test_what_was_read_before_a_move_does_not_move_the_clock_back(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A batch that began before the clock was moved may end after it."""
+    source = Clock()
+    with Tally.open(database_url, source=source) as tally:
+        ada = log_in(tally)
+        now, _ = tally.test_clock.move(SYSTEM, advance="PT2H")
+        monkeypatch.setattr(settings, "get_raw", lambda *_: "0")
+        made = tally.charges.create(ada, Usage(meter="lookup"), idempotency_key="a").value
+        assert (now, now) == (made.created_at, tally.clock.now())
+
+
+def test_an_id_that_is_nobodys_is_an_unknown_customer(tmp_path: Path) -> None:
+    """An id speaks for itself: a user's own is known, another's is not found, and the ledger knows the rest."""
+    with Tally.open(f"sqlite:///{tmp_path / 'tally.db'}") as tally:
+        ada = log_in(tally)
+        other, nobody = to_text("cust", 12345), to_text("cust", 67890)
+        own = Usage(meter="lookup", customer=customer_of(ada))
+        assert tally.charges.create(ada, own, idempotency_key="a").value.customer_id == ada.customer_id
+        for caller, customer in ((ada, other), (SYSTEM, nobody)):
+            with pytest.raises(UnknownCustomer, match=customer):
+                tally.charges.create(caller, Usage(meter="lookup", customer=customer), idempotency_key="b")

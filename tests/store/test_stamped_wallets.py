@@ -10,6 +10,7 @@ from tallystick.bootstrap import Tally
 from tallystick.core.book import NEVER, Book, Wallet
 from tallystick.core.errors import BudgetExceeded, IdempotencyKeyReused, InsufficientCredits, WalletFrozen
 from tallystick.services.context import SYSTEM, Caller
+from tallystick.services.group_commit import GroupCommit
 from tallystick.services.pricing import Usage
 from tallystick.store.kept import StampedWallets
 from tallystick.store.loading import Loader
@@ -74,12 +75,7 @@ def test_another_processs_charges_count(pair: tuple[Tally, Tally], ada: Caller) 
 def test_what_another_process_has_granted_is_spent_at_once(pair: tuple[Tally, Tally], ada: Caller) -> None:
     """A wallet that is remembered as empty refuses nothing before it was looked at again."""
     first, second = pair
-    while balance(first, ada) >= PRICE:
-        first.charges.create(
-            ada,
-            Usage(meter="lookup", quantity=balance(first, ada) // PRICE),
-            idempotency_key=f"down {balance(first, ada)}",
-        )
+    first.holds.create_amount(ada, amount=balance(first, ada) // 1_000_000, idempotency_key="all of it")
     with pytest.raises(InsufficientCredits):
         charge(first, ada, "too much")
     second.grants.create(
@@ -119,6 +115,18 @@ def test_a_repeated_key_gets_its_first_answer(pair: tuple[Tally, Tally], ada: Ca
         assert (made[0], True) == charge(first, ada, f"once {tally is first}")
     with pytest.raises(IdempotencyKeyReused):
         first.charges.create(ada, Usage(meter="lookup", quantity=2), idempotency_key="once True")
+
+
+def test_operations_that_are_posted_one_by_one_are_looked_at_again_too(
+    pair: tuple[Tally, Tally], ada: Caller
+) -> None:
+    """Where a batch fell apart, each of its operations may find that another process was at its wallet."""
+    before = balance(pair[0], ada)
+    with mock.patch.object(GroupCommit, "_commit_together", return_value=False):
+        for turn in range(3):
+            for number, tally in enumerate(pair):
+                before -= PRICE
+                assert (before, False) == charge(tally, ada, f"{turn} {number}")
 
 
 def test_two_processes_at_once_draw_every_credit_once(pair: tuple[Tally, Tally], ada: Caller) -> None:

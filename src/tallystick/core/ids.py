@@ -56,9 +56,13 @@ def to_text(prefix: str, number: int) -> str:
     )
 
 
-@lru_cache(maxsize=100_000)
 def from_text(prefix: str, text: str) -> int | None:
     """The number behind ``text``, or None when it is not an id with this prefix."""
+    return _number(prefix, text) if len(text) == len(prefix) + 1 + TEXT_DIGITS else None
+
+
+@lru_cache(maxsize=100_000)
+def _number(prefix: str, text: str) -> int | None:
     head, separator, digits = text.rpartition("_")
     if not separator or head != prefix or len(digits) != TEXT_DIGITS:
         return None

@@ -42,7 +42,7 @@ class Clock:
         ):
             try:
                 self._read_at = time.monotonic()
-                self._offset = self.stored_offset()
+                self._follow(self.stored_offset())
             except ServiceUnavailable:
                 pass  # The operation that wants the time will say so itself.
             finally:
@@ -58,17 +58,20 @@ class Clock:
         """As ``now``, for what is done in this transaction: where another process has moved the clock, it is followed."""
         if self._movable:
             text = settings.get_raw(self._database.driver, raw_connection(connection), OFFSET)
-            offset = int(text or 0)
-            if offset != self._offset:
+            if int(text or 0) != self._offset:
                 with self._guard:
-                    self._offset = offset
+                    self._follow(int(text or 0))
         return self._source() + self._offset
+
+    def _follow(self, offset: int) -> None:
+        """The clock moves forwards only: what was read before it was moved here does not move it back."""
+        self._offset = max(self._offset, offset)
 
     def latest(self) -> int:
         """As ``now``, after looking whether another process has moved the clock just before."""
         if self._movable:
             with self._guard:
-                self._offset = self.stored_offset()
+                self._follow(self.stored_offset())
                 self._read_at = time.monotonic()
         return self._source() + self._offset
 
@@ -77,5 +80,5 @@ class Clock:
         offset = moment - self._source()
         self._database.transact(lambda connection: settings.put(connection, OFFSET, str(offset)))
         with self._guard:  # or somebody who has just read the older offset would put that back
-            self._offset = offset
+            self._follow(offset)
             self._read_at = time.monotonic()

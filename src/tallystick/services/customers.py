@@ -59,11 +59,12 @@ class Customers:
 
     def address(self, caller: Caller, customer: str | None) -> int:
         """As ``resolve``, for operations of the ledger, which finds out by itself whether there is a customer of an id."""
-        if customer is not None and caller.is_service and customer not in self._context.customer_ids:
-            number = from_text("cust", customer)
-            if number is not None:
-                return number
-        return self.resolve(caller, customer)
+        number = None if customer is None else from_text("cust", customer)
+        if customer is None or number is None:
+            return self.resolve(caller, customer)
+        if not caller.is_service and number != caller.customer_id:
+            raise errors.UnknownCustomer(customer)
+        return number
 
     async def look_up(self, customer: str | None) -> None:
         """Let ``address`` find a customer in memory, so that a coroutine need not wait for the database in its loop."""

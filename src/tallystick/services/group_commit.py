@@ -53,23 +53,10 @@ class Ticket:
 
     def wait(self) -> Outcome:
         """Block until the batch has committed."""
-        try:
-            self._done.acquire()
-        except (
-            BaseException
-        ):  # An interrupt ends this wait; those behind must hear of the commit all the same.
-            threading.Thread(target=self._pass_on_later, daemon=True).start()
-            raise
-        self._pass_on()
-        return self.result()
-
-    def _pass_on(self) -> None:
+        self._done.acquire()
         if self.next is not None:
             self.next.finish()
-
-    def _pass_on_later(self) -> None:
-        self._done.acquire()
-        self._pass_on()
+        return self.result()
 
     def result(self) -> Outcome:
         """The outcome, or raise what kept the batch from committing."""
@@ -85,8 +72,9 @@ class Ticket:
         return self._loop
 
     def finish(self) -> None:
-        """Wake a waiting thread."""
-        self._done.release()
+        """Wake a waiting thread; once more does no harm."""
+        with contextlib.suppress(RuntimeError):
+            self._done.release()
 
     def finish_in_loop(self) -> None:
         """Wake a waiting coroutine; called in its loop."""
@@ -107,9 +95,9 @@ class _Turn:
         """The last thread of the chain is awake."""
         self._reached.release()
 
-    def wait(self) -> None:
-        """Until then, but not for ever: a chain is only as fast as the interpreter lets its threads run."""
-        self._reached.acquire(timeout=LONGEST_TURN_SECONDS)
+    def wait(self) -> bool:
+        """Until then; False when it takes too long, because a thread of the chain is slow or has stopped waiting."""
+        return self._reached.acquire(timeout=LONGEST_TURN_SECONDS)
 
 
 class GroupCommit:
@@ -151,23 +139,17 @@ class GroupCommit:
         """Post one operation and wait for its commit.
 
         Raises ``IdempotencyInFlight`` while another with the same key is on its way in this process; those of one
-        ``run_all`` may share a key, and then the later ones are repeats.
+        ``run_all_async`` may share a key, and then the later ones are repeats.
         """
         ticket = Ticket(operation)
-        self._in_flight.claim(operation.idempotency, ticket)
+        self._claim(ticket)
         self._put([ticket])
         return ticket.wait()
-
-    def run_all(self, operations: list[Operation]) -> list[Outcome]:
-        """Post several operations; each has its own outcome, and their order is kept."""
-        tickets = [Ticket(operation) for operation in operations]
-        self._put(tickets)
-        return [ticket.wait() for ticket in tickets]
 
     async def run_async(self, operation: Operation) -> Outcome:
         """As ``run``, awaited. Cancelling the wait does not undo the operation."""
         ticket = Ticket(operation)
-        self._in_flight.claim(operation.idempotency, ticket)
+        self._claim(ticket)
         loop = asyncio.get_running_loop()
         future = ticket.attach(loop)
         asked = self._asked.get(loop)
@@ -186,6 +168,13 @@ class GroupCommit:
         self._put(tickets)
         await asyncio.gather(*futures)
         return [ticket.result() for ticket in tickets]
+
+    def _claim(self, ticket: Ticket) -> None:
+        """Take the ticket's key; what was asked in a loop that closed before it was queued holds none."""
+        for loop in [each for each in list(self._asked) if each.is_closed()]:
+            for lost in self._asked.pop(loop, ()):
+                self._in_flight.release(lost.operation.idempotency, lost)
+        self._in_flight.claim(ticket.operation.idempotency, ticket)
 
     def close(self) -> None:
         """Post what is queued, then stop; later operations are refused."""
@@ -244,8 +233,14 @@ class GroupCommit:
             turns = self._post(batch)
             if last:
                 return
-            for turn in turns:
-                turn.wait()
+            self._let_run(batch, turns)
+
+    def _let_run(self, batch: list[Ticket], turns: list[_Turn]) -> None:
+        """Let those who were woken go first. An interrupted thread wakes nobody: then everyone is woken from here."""
+        for turn in turns:
+            if not turn.wait():
+                for ticket in batch:
+                    ticket.finish()
 
     def _post(self, batch: list[Ticket]) -> list[_Turn]:
         started = time.perf_counter()
@@ -262,6 +257,7 @@ class GroupCommit:
                 self._commit(batch)
             except Exception as error:  # noqa: BLE001 - whatever it is, every caller must hear of it
                 if not self._rows_refused(error):
+                    self._ledger.forget()
                     self._fail(batch, error)
                     return True
                 self._ledger.beware()
@@ -276,8 +272,10 @@ class GroupCommit:
                 self._commit([ticket])
             except Exception as error:  # noqa: BLE001 - as above
                 self._fail([ticket], error)
-                if not self._database.driver.is_conflict(_origin(error)):
+                driver, origin = self._database.driver, _origin(error)
+                if not (driver.is_conflict(origin) or driver.is_stale(origin)):
                     return
+                self._ledger.beware()
             else:
                 ticket.failure = None
                 return

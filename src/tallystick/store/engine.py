@@ -5,6 +5,7 @@ readers have connections of their own and never wait. PostgreSQL has a pool, and
 """
 
 import collections
+import logging
 import sqlite3
 import threading
 import time
@@ -139,6 +140,8 @@ class Database:
             connect_args={"prepare_threshold": 2},
         )
         event.listen(engine, "connect", _configure_postgres)
+        # What made a pipeline fail is raised; psycopg would say it to the log once more.
+        logging.getLogger("psycopg").setLevel(logging.ERROR)
         return engine
 
     @contextmanager

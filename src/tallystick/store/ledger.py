@@ -18,7 +18,7 @@ from tallystick.core.operations import Limit, Operation, PricedOperation
 from tallystick.core.words import SYSTEM, SYSTEM_ACCOUNTS
 from tallystick.store.driver import Driver, Row
 from tallystick.store.engine import raw_connection
-from tallystick.store.kept import KeptWallets
+from tallystick.store.kept import KeptWallets, StampedWallets
 from tallystick.store.loading import Loader
 from tallystick.store.results import Outcome, Trial, decode_result, encode_result
 from tallystick.store.system import SystemAccounts
@@ -121,6 +121,11 @@ class Ledger:
         """After a batch that the database refused: what is remembered is not relied on for a while."""
         if self._loader.stamped is not None:
             self._loader.stamped.beware()
+
+    def forget(self) -> None:
+        """After a fault: nothing that is remembered is relied on."""
+        if self._loader.stamped is not None:
+            self._loader.stamped = StampedWallets()
 
     def settle(self, connection: Connection, customer_ids: Sequence[int], *, now: int) -> dict[str, int]:
         """Book whatever is due for these customers; gives how many events of each kind."""
