@@ -8,7 +8,7 @@ from typing import Any, Final
 from tallystick.core.adjustments import ClawBack, Grant, Refund, SetFrozen, VoidGrant
 from tallystick.core.book import MAX_BALANCE
 from tallystick.core.membership import ChangePlan, OpenCustomer
-from tallystick.core.operations import Charge, Operation, Part, PlaceHold, Resolve
+from tallystick.core.operations import Charge, Operation, Part, PlaceHold, PricedOperation, Resolve
 from tallystick.core.settlement import Settle
 from tallystick.core.words import GRANT_CATEGORIES, origin_of
 from tests.model import Model
@@ -81,6 +81,11 @@ class Choices:
                 operations.append(random.choice(operations))
             else:
                 operations.append(self._new())
+        if (
+            random.random() < 0.4
+        ):  # what most batches are in life: charges and holds of customers known before
+            priced = [each for each in operations if isinstance(each, PricedOperation) and not each.hourly]
+            operations = list(priced) or operations
         return operations
 
     def _new(self) -> Operation:

@@ -15,6 +15,7 @@ from tallystick.store import economies
 from tallystick.store.audit import AuditReport, audit
 from tallystick.store.driver import Change, Driver, Insert, Row
 from tallystick.store.engine import Database
+from tallystick.store.kept import StampedWallets
 from tallystick.store.ledger import Ledger
 from tallystick.store.results import Outcome
 from tests.economy_of_tests import TEXT
@@ -74,12 +75,12 @@ class FaultyDriver:
             raise Crash
         self._driver.insert(raw, what, rows)
 
-    def change(self, raw: Any, what: Change, rows: Sequence[Row]) -> None:
+    def change(self, raw: Any, what: Change, rows: Sequence[Row]) -> Any:
         """Update all rows, or half of them and fail."""
         if self._count():
             self._driver.change(raw, what, rows[: len(rows) // 2] or rows)
             raise Crash
-        self._driver.change(raw, what, rows)
+        return self._driver.change(raw, what, rows)
 
     def __getattr__(self, name: str) -> Any:
         """Everything else is the driver's."""
@@ -94,14 +95,24 @@ class Process:
         self.driver = FaultyDriver(self.database.driver)
         ids = IdSource(now=clock, node=node)
         self.ledger = Ledger(driver=self.driver, new_id=ids.next, economy=lambda: economy)
+        if self.driver.stamp is not None:  # Beside this many others, a longer caution would never end.
+            vars(self.ledger)["_loader"].stamped = StampedWallets(caution=1)
         self.new_id = ids.next
         self.database.transact(lambda connection: self.ledger.open_units(connection, economy.units))
 
     def post(self, operations: Sequence[Operation], now: int) -> tuple[list[Outcome], Book]:
         """Post and commit a batch, as the group commit does; what it kept is not kept yet."""
-        return self.database.transact(
-            lambda connection: self.ledger.post_book(connection, operations, now=now)
-        )
+
+        def work(connection: Connection) -> tuple[list[Outcome], Book]:
+            return self.ledger.post_hot(connection, operations, now=now)
+
+        try:
+            return self.database.transact(work)
+        except Exception as error:
+            if not (self.driver.is_stale(error) or self.driver.is_conflict(error)):
+                raise
+            self.ledger.beware()
+            return self.database.transact(work)
 
     def close(self) -> None:
         """The process ends; what it kept in memory is gone."""

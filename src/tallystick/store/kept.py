@@ -22,7 +22,10 @@ class StampedWallets:
         self._wallets: dict[int, list[Wallet]] = {}
 
     def take(self, book: Book, customers: Iterable[int]) -> bool:
-        """Move these customers' wallets into the book, if all are here; what it takes is gone from here either way."""
+        """Move these customers' wallets into the book, if all are here; they are gone from here either way.
+
+        All of them will be written, so that all are compared: what is due for a customer may stand in any of its wallets.
+        """
         found = [self._wallets.pop(customer_id, None) for customer_id in customers]
         if self._wary:
             self._wary -= 1
@@ -32,6 +35,7 @@ class StampedWallets:
                 return False
             for wallet in wallets:
                 book.add_wallet(wallet)
+                book.touched[wallet.id] = wallet
                 for lot in wallet.lots:
                     book.lots[lot.id] = lot
         return True
