@@ -1,9 +1,17 @@
 """A little of the simulation; ``python -m tests.simulation`` runs as much of it as one likes."""
 
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
 import pytest
 
 from tallystick.core.book import Book
+from tallystick.core.operations import Operation
+from tallystick.store.ledger import Ledger
+from tallystick.store.loading import Loader
 from tests.model import Mismatch
+from tests.postgres import temporary_database
 from tests.simulation.run import SimulationFailed, simulate
 from tests.simulation.world import FaultyDriver
 
@@ -37,11 +45,43 @@ def test_crashes_repeats_and_overtaking_happen(sqlite_url: str) -> None:
         assert counts[name] > 0, name
 
 
-def test_a_seed_replays_its_run_exactly(sqlite_url: str, postgresql_url: str) -> None:
-    """Every answer is the same again, on the other database too."""
+def test_batches_from_memory_and_their_surprises_happen(
+    postgresql_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On PostgreSQL some batches read nothing, and some of those meet what another process has done."""
+    counts = {"from memory": 0, "surprises": 0}
+    recall, beware = Loader.recall, Ledger.beware
+
+    def counted(loader: Loader, operations: Sequence[Operation], now: int) -> Book | None:
+        book = recall(loader, operations, now)
+        counts["from memory"] += book is not None
+        return book
+
+    def surprised(ledger: Ledger) -> None:
+        counts["surprises"] += 1
+        beware(ledger)
+
+    monkeypatch.setattr(Loader, "recall", counted)
+    monkeypatch.setattr(Ledger, "beware", surprised)
+    simulate(seed=20, operations=1_500, url=postgresql_url)
+    assert counts["from memory"] > counts["surprises"] > 0
+
+
+def test_a_seed_replays_its_run_exactly_on_sqlite(sqlite_url: str, sqlite_template: Path) -> None:
+    """Every answer is the same again."""
     first = simulate(seed=5, operations=300, url=sqlite_url)
-    again = simulate(seed=5, operations=300, url=postgresql_url)
-    assert first == again
+    path = Path(sqlite_url.removeprefix("sqlite:///")).with_name("again.db")
+    shutil.copyfile(sqlite_template, path)
+    assert first == simulate(seed=5, operations=300, url=f"sqlite:///{path}")
+
+
+def test_a_seed_replays_its_run_exactly_on_postgresql(
+    postgresql_url: str, postgres_server: str, postgresql_template: str
+) -> None:
+    """Every answer is the same again."""
+    first = simulate(seed=5, operations=300, url=postgresql_url)
+    with temporary_database(postgres_server, template=postgresql_template) as url:
+        assert first == simulate(seed=5, operations=300, url=url)
 
 
 def test_a_wrong_rule_is_found(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -213,7 +213,7 @@ class GroupCommit:
                 tickets = self._queue.get_nowait()
                 if tickets is not None:
                     self._fail(tickets, errors.ServiceUnavailable(CLOSING))
-                    self._wake(tickets)
+                    self._let_run(tickets, self._wake(tickets))
 
     def _run(self) -> None:
         take, more = self._queue.get, self._queue.get_nowait
@@ -230,10 +230,9 @@ class GroupCommit:
                         last = True
                         break
                     batch += tickets
-            turns = self._post(batch)
+            self._let_run(batch, self._post(batch))
             if last:
                 return
-            self._let_run(batch, turns)
 
     def _let_run(self, batch: list[Ticket], turns: list[_Turn]) -> None:
         """Let those who were woken go first. An interrupted thread wakes nobody: then everyone is woken from here."""
