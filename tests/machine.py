@@ -296,20 +296,24 @@ class LedgerMachine(RuleBasedStateMachine):
         self.set_budget(limit)
         self.model.limits.append(limit)
 
+    def look_up(self, operation: Operation) -> None:
+        """Whoever asks again is looked up again: its key may have a budget since."""
+        key = self.key((operation.key_id or self.first_id) - self.first_id)
+        operation.key_has_budget = key["key_has_budget"]
+
     @rule(data=st.data())
     def ask_again(self, data: st.DataObject) -> None:
         """The same requests once more, one of them twice in one batch: nothing happens a second time."""
         again = data.draw(st.lists(st.sampled_from(self.asked), min_size=1, max_size=4))
         for operation in again:
-            operation.key_has_budget = self.key((operation.key_id or self.first_id) - self.first_id)[
-                "key_has_budget"
-            ]
+            self.look_up(operation)
         self.ask(*again, again[0])
 
     @rule(data=st.data())
     def ask_something_else(self, data: st.DataObject) -> None:
         """A key that was used, with another request: refused."""
         operation = data.draw(st.sampled_from(self.asked))
+        self.look_up(operation)
         digest, operation.request_digest = operation.request_digest, "another request"
         self.ask(operation)
         operation.request_digest = digest
