@@ -262,8 +262,10 @@ def _text_array(values: Iterable[str | None]) -> str:
     if None in texts:
         parts = ["NULL" if value is None else f'"{_escaped(value)}"' for value in texts]
         return "{" + ",".join(parts) + "}"
-    # No text has a NUL: PostgreSQL could not store it.
     joined = _escaped(_SEPARATOR.join(texts))  # type: ignore[arg-type]
+    if joined.count(_SEPARATOR) != max(len(texts) - 1, 0):  # or the columns of a batch would shift
+        message = "expected texts without NUL: PostgreSQL cannot store it"
+        raise ValueError(message)
     return '{"' + joined.replace(_SEPARATOR, '","') + '"}' if texts else "{}"
 
 
