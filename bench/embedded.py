@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from bench.machine import on_one_core
 from bench.results import Figures, Result, alternate, middle
 from bench.settings import Settings
 from bench.yardstick import bare_commits
@@ -23,9 +24,14 @@ def charges_on_sqlite(settings: Settings, *, kind: str, clients: int, wallets: i
     """One run of ``tally bench`` on a new file. What was answered must be what the database holds."""
     with TemporaryDirectory(prefix="tally-bench-", dir=settings.folder) as name:
         path = Path(name) / "bench.db"
-        found = bench_charges.run(
-            url=f"sqlite:///{path}", clients=clients, seconds=settings.seconds, wallets=wallets, kind=kind
-        )
+        with on_one_core():
+            found = bench_charges.run(
+                url=f"sqlite:///{path}",
+                clients=clients,
+                seconds=settings.seconds,
+                wallets=wallets,
+                kind=kind,
+            )
         with closing(sqlite3.connect(path)) as connection:
             [held] = connection.execute("SELECT count(*) FROM transactions WHERE kind = 'charge'").fetchone()
     if held != found["charges"]:

@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from bench.machine import on_one_core
 from tallystick.bench_charges import CALLER, Measured, drive, open_customers, report
 from tallystick.bootstrap import Tally
 from tallystick.core.ids import to_text
@@ -96,7 +97,10 @@ def main() -> None:
     """Answer until standard input ends."""
     url, economy = sys.argv[1:]
     batches: list[int] = []
-    with Tally.open(url, economy=economy, observe=lambda size, _seconds: batches.append(size)) as tally:
+    with (
+        on_one_core(),
+        Tally.open(url, economy=economy, observe=lambda size, _seconds: batches.append(size)) as tally,
+    ):
         asked = Asked(tally, batches)
         for line in sys.stdin:
             request = json.loads(line)

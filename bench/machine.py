@@ -7,6 +7,8 @@ import platform
 import sqlite3
 import subprocess
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -34,6 +36,23 @@ def describe(folder: str) -> dict[str, object]:
         },
         "revision": _revision(),
     }
+
+
+@contextmanager
+def on_one_core() -> Iterator[None]:
+    """What starts in the block keeps to one core, as `taskset -c 0` would have it, where the system can do that.
+
+    A Python process computes on one core at a time; moved from one to the other it finds cold caches.
+    """
+    if not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(before)})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 def _first_of(path: str, name: str) -> str | None:

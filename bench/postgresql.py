@@ -8,13 +8,15 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import psycopg
 
-from bench.machine import ROOT
+from bench.machine import ROOT, on_one_core
 from bench.results import Figures, Result, alternate, middle
 from bench.settings import Settings
 from tallystick import bench_charges
@@ -25,13 +27,16 @@ ENVIRONMENT = ROOT / ".venv" / "bench-peers"
 KINDS = ("threads", "coroutines")
 TARGET = 10.0
 
-# A smaller pool than clients can be the faster one, so that the better of both counts; credit-ledger has no
-# asynchronous client, and its threads starve one another on a small pool.
+# A smaller pool than clients can be the faster one, and so can one core, as we have it ourselves: the best of all
+# counts. credit-ledger has no asynchronous client, and its threads starve one another on a small pool.
 VARIANTS = {
-    "credit-ledger, threads": ("credit_ledger_charges", "threads", 1),
-    "hf-nostro, threads": ("hf_nostro_charges", "threads", 1),
-    "hf-nostro, threads, small pool": ("hf_nostro_charges", "threads", 4),
-    "hf-nostro, coroutines, small pool": ("hf_nostro_charges", "coroutines", 4),
+    "credit-ledger, threads": ("credit_ledger_charges", "threads", 1, nullcontext),
+    "credit-ledger, threads, one core": ("credit_ledger_charges", "threads", 1, on_one_core),
+    "hf-nostro, threads": ("hf_nostro_charges", "threads", 1, nullcontext),
+    "hf-nostro, threads, small pool": ("hf_nostro_charges", "threads", 4, nullcontext),
+    "hf-nostro, threads, small pool, one core": ("hf_nostro_charges", "threads", 4, on_one_core),
+    "hf-nostro, coroutines, small pool": ("hf_nostro_charges", "coroutines", 4, nullcontext),
+    "hf-nostro, coroutines, small pool, one core": ("hf_nostro_charges", "coroutines", 4, on_one_core),
 }
 
 
@@ -95,7 +100,7 @@ def install_peers() -> Path:
 
 
 def _tallystick(settings: Settings, server: str, kind: str) -> Figures:
-    with temporary_database(server) as url:
+    with temporary_database(server) as url, on_one_core():
         found = bench_charges.run(
             engine="postgresql",
             url=url,
@@ -112,7 +117,14 @@ def _tallystick(settings: Settings, server: str, kind: str) -> Figures:
     return found
 
 
-def _peer(settings: Settings, server: str, program: str, kind: str, sharing: int) -> Figures:
+def _peer(
+    settings: Settings,
+    server: str,
+    program: str,
+    kind: str,
+    sharing: int,
+    cores: Callable[[], AbstractContextManager[None]],
+) -> Figures:
     """One run of a peer; ``sharing`` clients share a connection."""
     options = {
         "--clients": settings.clients,
@@ -121,7 +133,7 @@ def _peer(settings: Settings, server: str, program: str, kind: str, sharing: int
         "--seconds": settings.seconds,
         "--kind": kind,
     }
-    with temporary_database(server) as url:
+    with temporary_database(server) as url, cores():
         command = [str(ENVIRONMENT / "bin" / "python"), "-m", f"bench.peers.{program}", "--url", url]
         command += [str(part) for option in options.items() for part in option]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)

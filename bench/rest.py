@@ -65,7 +65,7 @@ def measure_rest(settings: Settings) -> list[Result]:
 
 def serve_command(port: int) -> list[str]:
     """``tally serve`` with the route that does nothing."""
-    return [sys.executable, str(Path(__file__).with_name("serve.py")), str(port)]
+    return [sys.executable, "-m", "bench.serve", str(port)]
 
 
 def _requests(settings: Settings, port: int, token: str, customers: list[str], path: str) -> Figures:

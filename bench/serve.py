@@ -7,6 +7,7 @@ import sys
 from fastapi import FastAPI
 from starlette.responses import Response
 
+from bench.machine import on_one_core
 from tallystick.api import server
 from tallystick.api.app import create_app
 from tallystick.api.auth import CallerOf
@@ -39,4 +40,5 @@ def with_nothing(*arguments: object, **options: object) -> FastAPI:
 
 if __name__ == "__main__":
     vars(server)["create_app"] = with_nothing
-    server.serve(Config.from_environment(dotenv=None), host=HOST, port=int(sys.argv[1]), worker=Worker)
+    with on_one_core():
+        server.serve(Config.from_environment(dotenv=None), host=HOST, port=int(sys.argv[1]), worker=Worker)
