@@ -29,7 +29,7 @@ TARGET = 10.0
 
 # A smaller pool than clients can be the faster one, and so can one core, as we have it ourselves: the best of all
 # counts. credit-ledger has no asynchronous client, and its threads starve one another on a small pool.
-VARIANTS = {
+VARIANTS: dict[str, tuple[str, str, int, Callable[[], AbstractContextManager[None]]]] = {
     "credit-ledger, threads": ("credit_ledger_charges", "threads", 1, nullcontext),
     "credit-ledger, threads, one core": ("credit_ledger_charges", "threads", 1, on_one_core),
     "hf-nostro, threads": ("hf_nostro_charges", "threads", 1, nullcontext),
