@@ -63,6 +63,21 @@ class ClawbackResult(NamedTuple):
     created_at: int
 
 
+class ReinstateResult(NamedTuple):
+    """Credits given back to a grant that they were clawed back from: ``repaid`` of them went to debt at once."""
+
+    id: int
+    grant_id: int
+    customer_id: int
+    unit: str
+    amount: int
+    repaid: int
+    debt: int
+    balance: int
+    available: int
+    created_at: int
+
+
 class FreezeResult(NamedTuple):
     """Whether the wallet is frozen now, and since when.
 
@@ -326,6 +341,41 @@ class ClawBack(Operation):
             self.amount,
             removed,
             owed,
+            wallet.debt,
+            wallet.balance,
+            wallet.available(book.now),
+            transaction.at,
+        )
+
+
+@dataclass(slots=True, kw_only=True)
+class Reinstate(Operation):
+    """Give back to a grant what was clawed back from it: its payment stands after all. Debt is repaid first."""
+
+    kind: ClassVar[str] = "reinstatement"
+    amount: int
+
+    def apply(self, book: Book) -> ReinstateResult:
+        """Return at most what was clawed back; a lot that has lapsed meanwhile gives it on, as with any credit."""
+        terms = _terms(book, self.grant_id)
+        lot = terms.lot
+        if self.amount > terms.clawed_back:
+            raise errors.ExceedsRefundable(unit=lot.unit, requested=self.amount, refundable=terms.clawed_back)
+        wallet = book.wallet(lot.customer_id, lot.unit)
+        transaction = self.begin(book)
+        transaction.subject_id, transaction.unit, transaction.amount = lot.id, lot.unit, self.amount
+        owed = wallet.debt
+        account = book.system_account(lot.unit, CLAWBACK)
+        book.open_lot(transaction, wallet, lot, self.amount, account, entry_type="clawback")
+        terms.clawed_back -= self.amount
+        book.changed_grants[lot.id] = terms
+        return ReinstateResult(
+            transaction.id,
+            lot.id,
+            lot.customer_id,
+            lot.unit,
+            self.amount,
+            owed - wallet.debt,
             wallet.debt,
             wallet.balance,
             wallet.available(book.now),

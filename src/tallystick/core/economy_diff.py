@@ -179,6 +179,14 @@ def _sale_facts(economy: Economy) -> Iterator[_Fact]:
             f"at least {_usd(refill.amount_min_usd_cents)}"
         )
         yield _Fact("auto-refill", "", text, "whoever sets it up from now on", "everyone who has set it up")
+        text = (
+            f"{_usd(refill.daily_max_usd_cents)} a day, {_usd(refill.monthly_max_usd_cents)} a month; at least "
+            f"{refill.cooldown} apart; not after {refill.idle_after} without usage; paused after "
+            f"{refill.pause_after_failures} declines"
+        )
+        yield _Fact("auto-refill", "caps", text, "everyone who has set it up", "")
+    freezes = "freezes the wallet" if economy.disputes.freeze_wallet else "leaves the wallet open"
+    yield _Fact("dispute", "", freezes, "customers who dispute a payment from now on", "")
 
 
 def _meter_facts(meter: Meter) -> Iterator[_Fact]:

@@ -17,6 +17,7 @@ from tallystick.core.catalog import (
     DEFAULT_PRIORITIES,
     Allowance,
     AutoRefill,
+    Disputes,
     Economy,
     Fee,
     LowBalance,
@@ -40,7 +41,7 @@ from tallystick.core.catalog import (
 )
 from tallystick.core.errors import EconomyInvalid
 from tallystick.core.plans import Renews
-from tallystick.core.times import DAY, Duration
+from tallystick.core.times import DAY, MINUTE, Duration
 from tallystick.core.toml_reader import Table, read_toml
 
 _Shape = TypeVar("_Shape")
@@ -135,7 +136,8 @@ class _EconomyReader:
             plans=plans,
             packs=self.named("packs", _NAME, _NAME_EXPECTED, self.read_pack),
             purchase=self.section("purchase", self.read_purchase),
-            auto_refill=self.section("auto_refill", _read_auto_refill),
+            auto_refill=self.section("auto_refill", self.read_auto_refill),
+            disputes=self.section("disputes", _read_disputes) or Disputes(),
             meters=meters,
             task_fee=self.section("task_fee", _read_fee) or Fee(),
             settlement=self.section("settlement", _read_settlement) or Settlement(),
@@ -302,6 +304,13 @@ class _EconomyReader:
             referred_micros=table.amount("referred", positive=False),
         )
 
+    def read_auto_refill(self, table: Table) -> AutoRefill:
+        if self.document.table("purchase") is None:
+            table.note(
+                "threshold_min", "a [purchase] section as well: it says how many credits a dollar buys"
+            )
+        return _read_auto_refill(table)
+
     def read_low_balance(self, table: Table) -> LowBalance:
         return LowBalance({unit: table.amounts(unit) for unit in self.units if table.has(unit)})
 
@@ -324,12 +333,25 @@ def _read_auto_refill(table: Table) -> AutoRefill:
         threshold_default_micros=table.amount("threshold_default"),
         amount_min_usd_cents=table.usd("amount_min_usd"),
         amount_default_usd_cents=table.usd("amount_default_usd"),
+        daily_max_usd_cents=table.usd("daily_max_usd") if table.has("daily_max_usd") else 100_000,
+        monthly_max_usd_cents=table.usd("monthly_max_usd") if table.has("monthly_max_usd") else 1_000_000,
+        cooldown=table.duration("cooldown") or Duration(0, MINUTE),
+        idle_after=table.duration("idle_after") or Duration(0, 3 * DAY),
+        pause_after_failures=table.integer("pause_after_failures", 3, minimum=1, maximum=10),
     )
     if refill.threshold_default_micros < refill.threshold_min_micros:
         table.note("threshold_default", "at least threshold_min")
     if refill.amount_default_usd_cents < refill.amount_min_usd_cents:
         table.note("amount_default_usd", "at least amount_min_usd")
+    if refill.daily_max_usd_cents < refill.amount_min_usd_cents:
+        table.note("daily_max_usd", "at least amount_min_usd")
+    if refill.monthly_max_usd_cents < refill.daily_max_usd_cents:
+        table.note("monthly_max_usd", "at least daily_max_usd")
     return refill
+
+
+def _read_disputes(table: Table) -> Disputes:
+    return Disputes(table.boolean("freeze_wallet", default=False))
 
 
 def _read_fee(table: Table) -> Fee:

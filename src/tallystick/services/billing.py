@@ -38,6 +38,7 @@ _REFERENCES: Final = {
     "expiry": ("grant", False),
     "void": ("grant", False),
     "clawback": ("grant", False),
+    "reinstatement": ("grant", False),
 }
 
 
