@@ -434,7 +434,9 @@ class PaymentsUnavailable(Refusal):
     def __init__(self, detail: str = "the payment provider does not answer") -> None:
         """Say what is away."""
         super().__init__(
-            f"{detail}; repeat the request with the same Idempotency-Key", retry_after_seconds=5, retryable=True
+            f"{detail}; repeat the request with the same Idempotency-Key",
+            retry_after_seconds=5,
+            retryable=True,
         )
 
 

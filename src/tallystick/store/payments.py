@@ -62,6 +62,7 @@ class PaymentRow:
     paid_at: int | None
     look_at: int | None
     looks: int
+    token: str
     request_digest: str | None
 
 
@@ -170,6 +171,15 @@ def payer_of(connection: Connection, provider: str, customer_id: int) -> str | N
     return connection.execute(query).scalar_one_or_none()
 
 
+def payer_gone_at(connection: Connection, provider: str, customer_id: int) -> int | None:
+    """Since when the provider does not know a customer any more that it knew before."""
+    query = sa.select(payers.c.gone_at).where(
+        payers.c.customer_id == customer_id, payers.c.provider == provider
+    )
+    found: int | None = connection.execute(query).scalar_one_or_none()
+    return found
+
+
 def customer_of_payer(connection: Connection, provider: str, reference: str) -> int | None:
     """The customer that the provider knows as ``reference``."""
     query = sa.select(payers.c.customer_id).where(
@@ -180,10 +190,14 @@ def customer_of_payer(connection: Connection, provider: str, reference: str) -> 
 
 def put_payer(connection: Connection, provider: str, customer_id: int, reference: str, *, now: int) -> None:
     """Remember what the provider knows a customer as; a payer that is gone makes room for the next."""
-    mine = (payers.c.customer_id == customer_id) & (payers.c.provider == provider)
-    values = {"reference": reference, "created_at": now, "gone_at": None}
-    if not connection.execute(payers.update().where(mine).values(**values)).rowcount:
-        connection.execute(payers.insert().values(customer_id=customer_id, provider=provider, **values))
+    connection.execute(
+        sa.text(
+            "INSERT INTO payers (customer_id, provider, reference, created_at) "
+            "VALUES (:customer_id, :provider, :reference, :now) ON CONFLICT (customer_id, provider) "
+            "DO UPDATE SET reference = excluded.reference, created_at = excluded.created_at, gone_at = NULL"
+        ),
+        {"customer_id": customer_id, "provider": provider, "reference": reference, "now": now},
+    )
 
 
 def payer_is_gone(connection: Connection, provider: str, reference: str, *, now: int) -> None:

@@ -70,6 +70,7 @@ payments = Table(
     _number("paid_at"),
     _number("look_at"),  # when to ask the provider again; NULL: there is nothing to wait for
     _count("looks"),
+    Column("token", Text, nullable=False),  # what its page shows, so that nobody else can look
     Column("idempotency", Text),
     Column("request_digest", Text),
     CheckConstraint("kind IN ('pack', 'amount', 'refill', 'invoice')", name="kind"),
@@ -174,10 +175,10 @@ auto_refills = Table(
     _number("threshold", nullable=False),
     _number("amount_cents", nullable=False),
     _count("failures"),
+    _number("wanted_at"),
     _number("next_try_at"),
     _number("paused_at"),
     Column("paused_reason", Text),
-    Column("paused_url", Text),
     _number("updated_at", nullable=False),
     CheckConstraint("threshold >= 0 AND amount_cents > 0", name="amounts"),
 )
@@ -186,6 +187,14 @@ Index(
     auto_refills.c.next_try_at,
     sqlite_where=auto_refills.c.next_try_at.is_not(None),
     postgresql_where=auto_refills.c.next_try_at.is_not(None),
+)
+
+refill_requests = Table(
+    "refill_requests",
+    metadata,
+    _id("customer_id"),
+    Column("unit", Text, primary_key=True),
+    _number("at", nullable=False),
 )
 
 subscriptions = Table(
