@@ -25,6 +25,7 @@ from tallystick.api.routes import (
     holds,
     identity,
     operations,
+    payments,
     settlements,
 )
 from tallystick.bootstrap import Tally
@@ -36,6 +37,8 @@ ROUTERS = (
     holds.routes,
     settlements.routes,
     billing.routes,
+    payments.routes,
+    payments.dashboard,
     grants.routes,
     identity.auth,
     identity.keys,

@@ -18,7 +18,7 @@ from tallystick.services.customers import Customers
 from tallystick.services.due import settle_if_due
 from tallystick.services.grants import GrantView, view_of
 from tallystick.services.pages import DEFAULT_LIMIT, Page, check_limit, page_of, position_of
-from tallystick.store import grants, holds, memberships, statements, wallets
+from tallystick.store import grants, holds, memberships, refills, statements, wallets
 
 PERIODS: Final = {"7d": 7, "30d": 30, "90d": 90}
 HOLD_STATUSES: Final = ("open", "captured", "released", "expired")
@@ -165,7 +165,9 @@ class Billing:
             wallets.load_lots(connection, wallet)
             rows = grants.open_lots(connection, customer_id, wallet.unit)
             membership = memberships.get(connection, customer_id)
+            refill = refills.get(connection, customer_id)
             scheduled_at = grants.next_scheduled(connection, customer_id, wallet.unit)
+        refilled = refill is not None and refill.enabled and refill.unit == wallet.unit
         plan = None if membership is None else economy.plans.get(membership.plan)
         allowance = None if plan is None else plan.allowance(wallet.unit)
         renews = membership is not None and allowance is not None and bool(allowance.amount_micros)
@@ -185,8 +187,10 @@ class Billing:
             removed=wallet.removed,
             tier=None if membership is None else membership.plan,
             unlimited=wallet.cover_id is not None,
-            auto_refill=False,
-            threshold=economy.low_balance.warning_below(wallet.unit),
+            auto_refill=refilled,
+            threshold=refill.threshold
+            if refilled and refill is not None
+            else economy.low_balance.warning_below(wallet.unit),
             next_grant_at=min((moment for moment in coming if moment is not None), default=None),
             frozen_at=wallet.frozen_at,
             grants=tuple(view_of(rows[lot.id], now) for lot in wallet.lots),
