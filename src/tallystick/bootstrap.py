@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable
 from typing import Final, Self
 
 from tallystick.config import Config
 from tallystick.core.errors import ConfigurationError
 from tallystick.core.ids import IdSource
+from tallystick.ports import PaymentProvider
+from tallystick.providers.simulated import SimulatedPayments
 from tallystick.services.billing import Billing, HoldsView
 from tallystick.services.budgets import Budgets
 from tallystick.services.charges import Charges
@@ -26,6 +29,7 @@ from tallystick.services.keys import Keys
 from tallystick.services.plans import Plans
 from tallystick.services.pricing import Pricing
 from tallystick.services.settlements import Settlements
+from tallystick.services.simulated_controls import SimulatedControls
 from tallystick.services.test_clock import TestClock
 from tallystick.store import settings
 from tallystick.store.engine import Database, migrate
@@ -46,6 +50,7 @@ class Tally:
         public_url: str,
         source: Callable[[], int],
         observe: Callable[[int, float], None],
+        payment_provider: PaymentProvider | None = None,
     ) -> None:
         self.database = database
         self.clock = Clock(database, movable=test_mode, source=source)
@@ -64,7 +69,19 @@ class Tally:
         )
         self.economies = Economies(self.context)
         self.economies.activate(economy)
-        self.due_work = DueWork(self.context)
+        self.simulated_payments: SimulatedPayments | None = None
+        if payment_provider is None:
+            payment_provider = self.simulated_payments = SimulatedPayments(
+                database,
+                now=self.clock.now,
+                new_id=self.ids.next,
+                random=secrets.token_bytes,
+                public_url=public_url,
+            )
+        self.payment_provider: PaymentProvider = payment_provider
+        self.simulated_controls = SimulatedControls(self.simulated_payments, test_mode=test_mode)
+        steps = [] if self.simulated_payments is None else [self.simulated_payments.run_once]
+        self.due_work = DueWork(self.context, steps=steps)
         self.test_clock = TestClock(self.context, self.clock, self.due_work, test_mode=test_mode)
         self.customers = Customers(self.context)
         self.identity = Identity(self.context, self.customers)
@@ -92,10 +109,12 @@ class Tally:
         public_url: str = DEFAULT_PUBLIC_URL,
         source: Callable[[], int] = system_time,
         observe: Callable[[int, float], None] = lambda _size, _seconds: None,
+        payment_provider: PaymentProvider | None = None,
     ) -> Tally:
         """Open a database, bring it to the newest schema, and activate an economy.
 
         ``source`` is the clock (microseconds since the epoch); ``observe`` is told of each batch its size and seconds.
+        Without a ``payment_provider``, payments are simulated.
         """
         migrate(url)
         return cls(
@@ -105,6 +124,7 @@ class Tally:
             public_url=public_url,
             source=source,
             observe=observe,
+            payment_provider=payment_provider,
         )
 
     @classmethod
@@ -126,6 +146,7 @@ class Tally:
             test_mode=not config.is_live,
             public_url=config.public_url or public_url or DEFAULT_PUBLIC_URL,
             observe=observe,
+            payment_provider=_stripe_of(config),
         )
         if config.is_live and tally.clock.stored_offset():
             tally.close()
@@ -146,3 +167,11 @@ class Tally:
     def __exit__(self, *_error: object) -> None:
         """Close at the end of the block."""
         self.close()
+
+
+def _stripe_of(config: Config) -> PaymentProvider | None:
+    """Stripe, where its key is set; None where payments are simulated."""
+    if config.stripe_secret_key is None:
+        return None
+    # INTEGRATOR: return tallystick.providers.stripe.StripePayments(…) here.
+    raise ConfigurationError("STRIPE_SECRET_KEY: expected none: payments with Stripe are not there yet")

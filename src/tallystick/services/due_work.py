@@ -6,6 +6,7 @@ moments. Here are the customers nobody touched meanwhile, and the sweeping up of
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import sqlalchemy as sa
@@ -27,8 +28,10 @@ log = structlog.get_logger(__name__)
 class DueWork:
     """Runs what is due. One turn is bounded; what is left over is found again by the next."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, *, steps: Sequence[Callable[[], dict[str, int]]] = ()) -> None:
+        """``steps`` are further work that each turn does: each gives how much of what it did, and is bounded."""
         self._context = context
+        self._steps = steps
         self._pruned_at = 0
         self._failing: dict[int, int] = {}
 
@@ -40,6 +43,9 @@ class DueWork:
             if done is None:
                 break
             for name, count in done.items():
+                counts[name] = counts.get(name, 0) + count
+        for step in self._steps:
+            for name, count in step().items():
                 counts[name] = counts.get(name, 0) + count
         now = self._context.now()
         if now - self._pruned_at >= PRUNE_EVERY_MICROS:
