@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final, Self
 
 from tallystick.config import Config
@@ -14,20 +14,26 @@ from tallystick.providers.simulated import SimulatedPayments
 from tallystick.services.billing import Billing, HoldsView
 from tallystick.services.budgets import Budgets
 from tallystick.services.charges import Charges
+from tallystick.services.checkouts import Checkouts
 from tallystick.services.clock import Clock, system_time
 from tallystick.services.context import ActiveEconomy, Context
 from tallystick.services.customers import Customers
 from tallystick.services.due_work import DueWork
 from tallystick.services.economies import Economies
 from tallystick.services.explain import Explain
+from tallystick.services.fulfilment import Fulfilment
 from tallystick.services.grants import Grants, Wallets
 from tallystick.services.group_commit import GroupCommit
 from tallystick.services.health import Health
 from tallystick.services.holds import Holds
 from tallystick.services.identity import Identity
-from tallystick.services.keys import Keys
+from tallystick.services.keys import Keys, new_secret
+from tallystick.services.payment_refunds import PaymentRefunds
 from tallystick.services.plans import Plans
 from tallystick.services.pricing import Pricing
+from tallystick.services.provider_events import ProviderEvents
+from tallystick.services.reconciler import Reconciler
+from tallystick.services.refills import Refills
 from tallystick.services.settlements import Settlements
 from tallystick.services.simulated_controls import SimulatedControls
 from tallystick.services.test_clock import TestClock
@@ -36,6 +42,17 @@ from tallystick.store.engine import Database, migrate
 from tallystick.store.ledger import Ledger
 
 DEFAULT_PUBLIC_URL: Final = "http://127.0.0.1:8080"
+
+
+class _Unsubscribed:
+    def look_checkout(self, page: object, mark: object) -> str | None:
+        return None
+
+    def look_invoice(self, invoice_id: str, mark: object) -> str | None:
+        return None
+
+    def look_subscription(self, subscription_id: str, mark: object) -> str | None:
+        return None
 
 
 class Tally:
@@ -51,6 +68,7 @@ class Tally:
         source: Callable[[], int],
         observe: Callable[[int, float], None],
         payment_provider: PaymentProvider | None = None,
+        prices: Mapping[str, str] | None = None,
     ) -> None:
         self.database = database
         self.clock = Clock(database, movable=test_mode, source=source)
@@ -80,10 +98,10 @@ class Tally:
             )
         self.payment_provider: PaymentProvider = payment_provider
         self.simulated_controls = SimulatedControls(self.simulated_payments, test_mode=test_mode)
-        steps = [] if self.simulated_payments is None else [self.simulated_payments.run_once]
-        self.due_work = DueWork(self.context, steps=steps)
-        self.test_clock = TestClock(self.context, self.clock, self.due_work, test_mode=test_mode)
         self.customers = Customers(self.context)
+        self._open_payments(prices or {})
+        self.due_work = DueWork(self.context, steps=self._steps())
+        self.test_clock = TestClock(self.context, self.clock, self.due_work, test_mode=test_mode)
         self.identity = Identity(self.context, self.customers)
         self.keys = Keys(self.context, self.customers)
         self.budgets = Budgets(self.context, self.customers)
@@ -99,6 +117,34 @@ class Tally:
         self.wallets = Wallets(self.context, self.customers)
         self.settlements = Settlements(self.context, self.customers, pricing)
 
+    def _open_payments(self, prices: Mapping[str, str]) -> None:
+        context, provider = self.context, self.payment_provider
+        self.fulfilment = Fulfilment(context, provider)
+        self.checkouts = Checkouts(
+            context, self.customers, provider, self.fulfilment, prices=prices, random_text=new_secret
+        )
+        self.payment_refunds = PaymentRefunds(context, provider, self.checkouts, self.fulfilment)
+        self.refills = Refills(context, self.customers, provider, self.fulfilment)
+        self.provider_events = ProviderEvents(
+            context, provider, self.fulfilment, self.refills, _Unsubscribed()
+        )
+        self.reconciler = Reconciler(
+            context,
+            provider,
+            fulfilment=self.fulfilment,
+            refills=self.refills,
+            refunds=self.payment_refunds,
+            events=self.provider_events,
+        )
+
+    def _steps(self) -> list[Callable[[], dict[str, int]]]:
+        """What the worker does besides settling customers, in the order in which one leads to the next."""
+        steps: list[Callable[[], dict[str, int]]] = [self.refills.run_once, self.reconciler.run_once]
+        simulated = self.simulated_payments
+        if simulated is not None:
+            steps += [simulated.run_once, lambda: simulated.deliver(self.provider_events.receive)]
+        return steps
+
     @classmethod
     def open(
         cls,
@@ -110,6 +156,7 @@ class Tally:
         source: Callable[[], int] = system_time,
         observe: Callable[[int, float], None] = lambda _size, _seconds: None,
         payment_provider: PaymentProvider | None = None,
+        prices: Mapping[str, str] | None = None,
     ) -> Tally:
         """Open a database, bring it to the newest schema, and activate an economy.
 
@@ -125,6 +172,7 @@ class Tally:
             source=source,
             observe=observe,
             payment_provider=payment_provider,
+            prices=prices,
         )
 
     @classmethod

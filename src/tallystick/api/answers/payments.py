@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tallystick.api.answers.common import Name, Number, Time
@@ -218,7 +219,9 @@ def payment(row: PaymentRow) -> PaymentLine:
     )
 
 
-def payment_detail(row: PaymentRow, refunds: list[RefundRow], disputes: list[DisputeRow]) -> PaymentDetail:
+def payment_detail(
+    row: PaymentRow, refunds: Sequence[RefundRow], disputes: Sequence[DisputeRow]
+) -> PaymentDetail:
     """A payment with all that became of it."""
     return PaymentDetail(
         payment(row),
