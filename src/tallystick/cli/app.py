@@ -21,6 +21,7 @@ from tallystick.cli import (
     grants,
     holds,
     keys,
+    payments,
     server,
     setup,
 )
@@ -71,6 +72,7 @@ setup.register(root)
 root.add(accounts.noun)
 root.add(balances.ruv)
 root.add(balances.billing)
+root.add(payments.noun)
 charges.register(root)
 economy.register(root)
 for noun in (holds.noun, grants.noun, keys.noun, budgets.noun, customers.noun):
