@@ -20,6 +20,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    and_,
     text,
 )
 
@@ -134,8 +135,39 @@ wallets = Table(
     _number("spent"),
     _number("expired"),
     _number("removed"),
+    # What its available amount is compared with: see core.watch.
+    _number("told_below", default=None),
+    _number("watch_below", default=None),
+    _number("watch_above", default=None),
+    _number("refill_below", default=None),
     UniqueConstraint("customer_id", "unit"),
     **_ROOM_TO_UPDATE,
+)
+
+# Wallets that have left the figures they are watched for, until a worker has looked.
+balance_alerts = Table(
+    "balance_alerts",
+    metadata,
+    _id("wallet_id"),
+    Column("customer_id", BigInteger, nullable=False),
+    Column("unit", Text, nullable=False),
+    Column("at", BigInteger, nullable=False, index=True),
+    _number("wanted", default=None),
+)
+
+# Customers who are to get a refill, until it has been made or refused.
+refill_requests = Table(
+    "refill_requests",
+    metadata,
+    _id("customer_id"),
+    Column("unit", Text, primary_key=True),
+    Column("at", BigInteger, nullable=False),
+    _number("wanted", default=None),
+)
+
+# Grants of whose expiry their owner has been told, while they are open.
+expiry_notices = Table(
+    "expiry_notices", metadata, _id("grant_id"), Column("expires_at", BigInteger, nullable=False)
 )
 
 accounts = Table(
@@ -174,6 +206,13 @@ Index(
     accounts.c.customer_id,
     sqlite_where=accounts.c.is_open,
     postgresql_where=accounts.c.is_open,
+)
+Index(
+    "ix_accounts_expiring",
+    accounts.c.expires_at,
+    accounts.c.id,
+    sqlite_where=and_(accounts.c.is_open, accounts.c.expires_at.is_not(None)),
+    postgresql_where=and_(accounts.c.is_open, accounts.c.expires_at.is_not(None)),
 )
 Index(
     "uq_accounts_system",
