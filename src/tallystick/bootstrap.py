@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from threading import Event
 from typing import Final, Self
 
 from tallystick.config import Config
@@ -27,6 +28,7 @@ from tallystick.services.plans import Plans
 from tallystick.services.pricing import Pricing
 from tallystick.services.settlements import Settlements
 from tallystick.services.test_clock import TestClock
+from tallystick.services.watch import BalanceWatch
 from tallystick.store import settings
 from tallystick.store.engine import Database, migrate
 from tallystick.store.ledger import Ledger
@@ -52,7 +54,11 @@ class Tally:
         self.ids = IdSource(now=self.clock.now, node=database.transact(settings.next_node))
         active = ActiveEconomy()
         ledger = Ledger(driver=database.driver, new_id=self.ids.next, economy=active)
-        commit = GroupCommit(database=database, ledger=ledger, now=self.clock.moment, observe=observe)
+        # Set when a batch left something for the worker, so that a worker of this process need not find it by itself.
+        self.wake = Event()
+        commit = GroupCommit(
+            database=database, ledger=ledger, now=self.clock.moment, observe=observe, alerted=self.wake.set
+        )
         self.context = Context(
             database=database,
             ledger=ledger,
@@ -64,7 +70,8 @@ class Tally:
         )
         self.economies = Economies(self.context)
         self.economies.activate(economy)
-        self.due_work = DueWork(self.context)
+        self.watch = BalanceWatch(self.context, self.economies)
+        self.due_work = DueWork(self.context, self.watch)
         self.test_clock = TestClock(self.context, self.clock, self.due_work, test_mode=test_mode)
         self.customers = Customers(self.context)
         self.identity = Identity(self.context, self.customers)

@@ -14,6 +14,7 @@ import structlog
 from tallystick.core.errors import ServiceUnavailable
 from tallystick.core.limits import DAY_MICROS
 from tallystick.services.context import Context
+from tallystick.services.watch import BalanceWatch
 from tallystick.store import upkeep
 
 CUSTOMERS_PER_BATCH: Final = 200
@@ -27,8 +28,9 @@ log = structlog.get_logger(__name__)
 class DueWork:
     """Runs what is due. One turn is bounded; what is left over is found again by the next."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, watch: BalanceWatch) -> None:
         self._context = context
+        self._watch = watch
         self._pruned_at = 0
         self._failing: dict[int, int] = {}
 
@@ -41,6 +43,7 @@ class DueWork:
                 break
             for name, count in done.items():
                 counts[name] = counts.get(name, 0) + count
+        counts.update(self._watch.run_once())  # after what was due, so that balances are those of now
         now = self._context.now()
         if now - self._pruned_at >= PRUNE_EVERY_MICROS:
             self._pruned_at = now
@@ -65,7 +68,7 @@ class DueWork:
         return max((now - earliest) / 1_000_000, 0.0) if earliest is not None else 0.0
 
     def prune(self, now: int) -> dict[str, int]:
-        """Delete counters of hours long past, ended sessions and old throttles: nothing of the ledger."""
+        """Delete counters of hours long past, ended sessions, old throttles and notices: nothing of the ledger."""
         before = now - COUNTERS_KEPT_DAYS * DAY_MICROS
         return self._context.database.transact(
             lambda connection: upkeep.prune(connection, now=now, before=before)
