@@ -458,7 +458,7 @@ class Book:
         self.missing: set[int] = set()
         self.settled: dict[str, int] = {}
         self.unsettled: set[int] = set()
-        self.wanting: dict[int, tuple[Wallet, int]] = {}
+        self.wanting: dict[int, Wallet] = {}
         self.alerted = False
         self.stamps: Any = None  # the store's, of the wallets that it wrote
 
@@ -576,18 +576,17 @@ class Book:
 
     # --- watching --------------------------------------------------------------------------------------------------
 
-    def want(self, wallet: Wallet, amount: int) -> None:
-        """Note that ``amount`` was refused; where the wallet refills by itself, that must not be forgotten."""
-        if wallet.refill_below is not None:
-            _, most = self.wanting.get(wallet.id, (wallet, 0))
-            self.wanting[wallet.id] = (wallet, max(most, amount))
+    def refuse(self, wallet: Wallet, available: int) -> None:
+        """Note that something was refused for want of credits: it changes nothing, but may be what a refill waits for."""
+        if wallet.refill_below is not None and available < wallet.refill_below:
+            self.wanting[wallet.id] = wallet
 
-    def alerts(self) -> list[tuple[Wallet, int | None]]:
-        """Wallets that have left the figures they are watched for, or were short of the amount that is given with them.
+    def alerts(self) -> list[Wallet]:
+        """Wallets that have left the figures they are watched for, and those that want a refill.
 
         A frozen wallet says nothing before its thaw. Under an unlimited plan a balance can only recover.
         """
-        found: list[tuple[Wallet, int | None]] = []
+        found = list(self.wanting.values())
         now = self.now
         for wallet in self.touched.values():
             floor, ceiling = wallet.floor, wallet.ceiling
@@ -598,9 +597,7 @@ class Book:
             else:
                 leaves = not floor <= wallet.available(now) < ceiling
             if leaves and wallet.id not in self.wanting:
-                found.append((wallet, None))
-        if self.wanting:
-            found += self.wanting.values()
+                found.append(wallet)
         return found
 
     # --- limits and holds ------------------------------------------------------------------------------------------

@@ -96,20 +96,19 @@ class BalanceWatch:
         now = context.now()
         counts: Counter[str] = Counter()
         wallets = context.ledger.settled(connection, [customer_id], now=now)
-        wanted = watches.take_alerts(connection, [each.id for each in wallets])
+        alerts = watches.take_alerts(connection, [each.id for each in wallets])
         changed = []
         for wallet in wallets:
-            if wallet.id not in wanted:
+            if wallet.id not in alerts:
                 continue
             counts["balance_look"] += 1
             if wallet.frozen_at is not None:
                 continue  # Its thaw leaves a mark where there is something to say.
             if self._judge(connection, wallet, economy, now, counts):
                 changed.append(wallet)
-            if _wants_refill(wallet, wanted[wallet.id], now):
-                watches.request_refill(
-                    connection, customer_id=customer_id, unit=wallet.unit, at=now, wanted=wanted[wallet.id]
-                )
+            if _wants_refill(wallet, now):
+                at = alerts[wallet.id]
+                watches.request_refill(connection, customer_id=customer_id, unit=wallet.unit, at=at)
                 counts["refill_request"] += 1
         if changed:
             context.ledger.set_watch(connection, changed)
@@ -231,8 +230,6 @@ class BalanceWatch:
         return len(told)
 
 
-def _wants_refill(wallet: Wallet, wanted: int | None, now: int) -> bool:
-    """Whether a wallet that refills by itself is below its figure, or could not give what was wanted of it."""
-    if wallet.refill_below is None or wallet.cover_id is not None:
-        return False
-    return wallet.available(now) < max(wallet.refill_below, wanted or 0)
+def _wants_refill(wallet: Wallet, now: int) -> bool:
+    """Whether a wallet that refills by itself is below its figure; under an unlimited plan it never needs to."""
+    return wallet.cover_id is None and wallet.available(now) < (wallet.refill_below or 0)

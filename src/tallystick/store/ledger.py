@@ -167,7 +167,7 @@ class Ledger:
         wallet.set_watch(wallet.watch, micros)
         self.set_watch(connection, [wallet])
         if micros is not None and wallet.available(now) < micros:
-            self._writer.alert(raw_connection(connection), [(wallet, None)], now=now)
+            self._writer.alert(raw_connection(connection), [wallet], now=now)
 
     def mark_budgets(self, connection: Connection, customer_id: int) -> None:
         """Have every charge of this customer look for budgets, and lock its wallets until the end of the transaction."""

@@ -20,7 +20,6 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
-    and_,
     text,
 )
 
@@ -152,7 +151,6 @@ balance_alerts = Table(
     Column("customer_id", BigInteger, nullable=False),
     Column("unit", Text, nullable=False),
     Column("at", BigInteger, nullable=False, index=True),
-    _number("wanted", default=None),
 )
 
 # Customers who are to get a refill, until it has been made or refused.
@@ -162,7 +160,6 @@ refill_requests = Table(
     _id("customer_id"),
     Column("unit", Text, primary_key=True),
     Column("at", BigInteger, nullable=False),
-    _number("wanted", default=None),
 )
 
 # Grants of whose expiry their owner has been told, while they are open.
@@ -207,12 +204,14 @@ Index(
     sqlite_where=accounts.c.is_open,
     postgresql_where=accounts.c.is_open,
 )
+# As a text, because `and_` would make `is_open = 1` of it, which the queries do not ask for.
+_EXPIRING: Final = text("is_open AND expires_at IS NOT NULL")
 Index(
     "ix_accounts_expiring",
     accounts.c.expires_at,
     accounts.c.id,
-    sqlite_where=and_(accounts.c.is_open, accounts.c.expires_at.is_not(None)),
-    postgresql_where=and_(accounts.c.is_open, accounts.c.expires_at.is_not(None)),
+    sqlite_where=_EXPIRING,
+    postgresql_where=_EXPIRING,
 )
 Index(
     "uq_accounts_system",

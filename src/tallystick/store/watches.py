@@ -19,9 +19,8 @@ from tallystick.store.schema import accounts, balance_alerts, expiry_notices, re
 from tallystick.store.wallets import IS_OPEN
 
 _REQUEST: Final = sa.text(
-    "INSERT INTO refill_requests (customer_id, unit, at, wanted) VALUES (:customer_id, :unit, :at, :wanted) "
-    "ON CONFLICT (customer_id, unit) DO UPDATE SET wanted = excluded.wanted "
-    "WHERE excluded.wanted > COALESCE(refill_requests.wanted, 0)"
+    "INSERT INTO refill_requests (customer_id, unit, at) VALUES (:customer_id, :unit, :at) "
+    "ON CONFLICT (customer_id, unit) DO UPDATE SET at = excluded.at"
 )
 
 
@@ -53,21 +52,19 @@ def alerted_customers(connection: Connection, *, limit: int, without: Sequence[i
     return list(dict.fromkeys(connection.scalars(query.limit(limit))))
 
 
-def take_alerts(connection: Connection, wallet_ids: Sequence[int]) -> dict[int, int | None]:
-    """Remove the marks of some wallets, which the caller has locked; gives what each was short of, if it was."""
+def take_alerts(connection: Connection, wallet_ids: Sequence[int]) -> dict[int, int]:
+    """Remove the marks of some wallets, which the caller has locked; gives since when each had one."""
     rows = connection.execute(
         sa.delete(balance_alerts)
         .where(balance_alerts.c.wallet_id.in_(wallet_ids))
-        .returning(balance_alerts.c.wallet_id, balance_alerts.c.wanted)
+        .returning(balance_alerts.c.wallet_id, balance_alerts.c.at)
     )
-    return dict(rows.tuples().all())
+    return {wallet_id: at for wallet_id, at in rows}
 
 
-def request_refill(
-    connection: Connection, *, customer_id: int, unit: str, at: int, wanted: int | None
-) -> None:
-    """Ask for a refill; where it was asked for already, the largest amount that was wanted counts."""
-    connection.execute(_REQUEST, {"customer_id": customer_id, "unit": unit, "at": at, "wanted": wanted})
+def request_refill(connection: Connection, *, customer_id: int, unit: str, at: int) -> None:
+    """Ask for a refill; ``at`` is when the wallet was last found to want one."""
+    connection.execute(_REQUEST, {"customer_id": customer_id, "unit": unit, "at": at})
 
 
 def wallets_after(connection: Connection, wallet_id: int, *, limit: int) -> list[WatchedWallet]:

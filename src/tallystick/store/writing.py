@@ -112,9 +112,8 @@ _INSERT_WALLETS: Final = Insert(
 )
 _INSERT_ALERTS: Final = Insert(
     "balance_alerts",
-    (("wallet_id", _B), ("customer_id", _B), ("unit", _T), ("at", _B), ("wanted", _B)),
-    "ON CONFLICT (wallet_id) DO UPDATE SET wanted = excluded.wanted "
-    "WHERE excluded.wanted > COALESCE(balance_alerts.wanted, 0)",
+    (("wallet_id", _B), ("customer_id", _B), ("unit", _T), ("at", _B)),
+    "ON CONFLICT (wallet_id) DO NOTHING",
 )
 _INSERT_HOLDS: Final = Insert(
     "holds",
@@ -287,9 +286,9 @@ class Writer:
             self.alert(raw, alerts, now=book.now)
             book.alerted = True
 
-    def alert(self, raw: Any, alerts: list[tuple[Wallet, int | None]], *, now: int) -> None:  # noqa: ANN401
-        """Note wallets, with the amounts that they were short of; once is enough."""
-        rows = [(each.id, each.customer_id, each.unit, now, wanted) for each, wanted in alerts]
+    def alert(self, raw: Any, wallets: list[Wallet], *, now: int) -> None:  # noqa: ANN401
+        """Note that these wallets are to be looked at; once is enough."""
+        rows = [(each.id, each.customer_id, each.unit, now) for each in wallets]
         self._driver.insert(raw, _INSERT_ALERTS, sorted(rows))
 
     def _insert_grants(self, raw: Any, book: Book) -> None:  # noqa: ANN401

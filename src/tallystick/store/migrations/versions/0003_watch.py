@@ -6,7 +6,7 @@ from alembic import op
 from tallystick.store import schema
 
 revision = "0003"
-down_revision = "0001"
+down_revision = "0002"
 
 _COLUMNS = ("told_below", "watch_below", "watch_above", "refill_below")
 

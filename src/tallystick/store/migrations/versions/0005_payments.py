@@ -6,7 +6,7 @@ from tallystick.store import schema_payments
 from tallystick.store.schema import metadata
 
 revision = "0005"
-down_revision = "0001"
+down_revision = "0003"
 
 
 def upgrade() -> None:
