@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Mapping
+from threading import Event
 from typing import Final, Self
 
 from tallystick.config import Config
@@ -37,6 +38,7 @@ from tallystick.services.refills import Refills
 from tallystick.services.settlements import Settlements
 from tallystick.services.simulated_controls import SimulatedControls
 from tallystick.services.test_clock import TestClock
+from tallystick.services.watch import BalanceWatch
 from tallystick.store import settings
 from tallystick.store.engine import Database, migrate
 from tallystick.store.ledger import Ledger
@@ -75,7 +77,11 @@ class Tally:
         self.ids = IdSource(now=self.clock.now, node=database.transact(settings.next_node))
         active = ActiveEconomy()
         ledger = Ledger(driver=database.driver, new_id=self.ids.next, economy=active)
-        commit = GroupCommit(database=database, ledger=ledger, now=self.clock.moment, observe=observe)
+        # Set when a batch left something for the worker, so that a worker of this process need not find it by itself.
+        self.wake = Event()
+        commit = GroupCommit(
+            database=database, ledger=ledger, now=self.clock.moment, observe=observe, alerted=self.wake.set
+        )
         self.context = Context(
             database=database,
             ledger=ledger,
@@ -98,9 +104,10 @@ class Tally:
             )
         self.payment_provider: PaymentProvider = payment_provider
         self.simulated_controls = SimulatedControls(self.simulated_payments, test_mode=test_mode)
+        self.watch = BalanceWatch(self.context, self.economies)
         self.customers = Customers(self.context)
         self._open_payments(prices or {})
-        self.due_work = DueWork(self.context, steps=self._steps())
+        self.due_work = DueWork(self.context, self.watch, steps=self._steps())
         self.test_clock = TestClock(self.context, self.clock, self.due_work, test_mode=test_mode)
         self.identity = Identity(self.context, self.customers)
         self.keys = Keys(self.context, self.customers)

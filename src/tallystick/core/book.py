@@ -17,6 +17,7 @@ from typing import Any, Final
 from tallystick.core import errors
 from tallystick.core.amounts import INT64_MAX
 from tallystick.core.limits import Budget
+from tallystick.core.watch import Watch
 from tallystick.core.words import (
     BREAKAGE,
     COVER,
@@ -107,12 +108,14 @@ class Wallet:
     __slots__ = (
         "_stored_state",
         "balance",
+        "ceiling",
         "cover_id",
         "customer_id",
         "debt",
         "debt_account_id",
         "earned",
         "expired",
+        "floor",
         "frozen_at",
         "granted",
         "has_budgets",
@@ -121,11 +124,13 @@ class Wallet:
         "lots",
         "next_due_at",
         "purchased",
+        "refill_below",
         "removed",
         "sequence",
         "spent",
         "stamp",
         "unit",
+        "watch",
     )
 
     def __init__(
@@ -147,6 +152,10 @@ class Wallet:
         spent: int,
         expired: int,
         removed: int,
+        told_below: int | None = None,
+        watch_below: int | None = None,
+        watch_above: int | None = None,
+        refill_below: int | None = None,
         stamp: int | None = None,
     ) -> None:
         self.id = id
@@ -170,6 +179,14 @@ class Wallet:
         self.debt = 0
         self.lots: list[Lot] = []
         self._stored_state = (cover_id, frozen_at, next_due_at)
+        self.set_watch(Watch(told_below, watch_below, watch_above), refill_below)
+
+    def set_watch(self, watch: Watch, refill_below: int | None) -> None:
+        """What the available amount is compared with after every change: see ``Book.alerts``."""
+        self.watch = watch
+        self.refill_below = refill_below
+        self.floor = max(watch.below or 0, refill_below or 0)
+        self.ceiling = NEVER if watch.above is None else watch.above
 
     def moment(self, now: int) -> int:
         """The time that its lots live in: ``now``, but it stands still while the wallet is frozen."""
@@ -441,6 +458,8 @@ class Book:
         self.missing: set[int] = set()
         self.settled: dict[str, int] = {}
         self.unsettled: set[int] = set()
+        self.wanting: dict[int, Wallet] = {}
+        self.alerted = False
         self.stamps: Any = None  # the store's, of the wallets that it wrote
 
     # --- what was loaded -------------------------------------------------------------------------------------------
@@ -554,6 +573,32 @@ class Book:
             )
         )
         self.touched[wallet.id] = wallet
+
+    # --- watching --------------------------------------------------------------------------------------------------
+
+    def refuse(self, wallet: Wallet, available: int) -> None:
+        """Note that something was refused for want of credits: it changes nothing, but may be what a refill waits for."""
+        if wallet.refill_below is not None and available < wallet.refill_below:
+            self.wanting[wallet.id] = wallet
+
+    def alerts(self) -> list[Wallet]:
+        """Wallets that have left the figures they are watched for, and those that want a refill.
+
+        A frozen wallet says nothing before its thaw. Under an unlimited plan a balance can only recover.
+        """
+        found = list(self.wanting.values())
+        now = self.now
+        for wallet in self.touched.values():
+            floor, ceiling = wallet.floor, wallet.ceiling
+            if (not floor and ceiling == NEVER) or wallet.frozen_at is not None:
+                continue
+            if wallet.cover_id is not None:
+                leaves = ceiling != NEVER
+            else:
+                leaves = not floor <= wallet.available(now) < ceiling
+            if leaves and wallet.id not in self.wanting:
+                found.append(wallet)
+        return found
 
     # --- limits and holds ------------------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from tallystick.core.due import grant_allowance, roll_forward
 from tallystick.core.operations import Operation
 from tallystick.core.plans import allowance_top_up, period_containing
 from tallystick.core.times import add
+from tallystick.core.watch import begin
 from tallystick.core.words import COVER, UNLIMITED
 
 CoverChange = tuple[
@@ -52,6 +53,11 @@ def open_wallet(book: Book, customer_id: int, unit: str) -> Wallet:
     return wallet
 
 
+def watch_from_now(wallet: Wallet, economy: Economy, now: int) -> None:
+    """Have a new wallet watched for the economy's thresholds."""
+    wallet.set_watch(begin(economy.low_balance.of(wallet.unit), wallet.available(now)), wallet.refill_below)
+
+
 @dataclass(slots=True, kw_only=True)
 class OpenCustomer(Operation):
     """Give a new customer its wallets, what the economy grants at sign-up, and its first plan."""
@@ -67,7 +73,11 @@ class OpenCustomer(Operation):
         for grant in self.catalog.sign_up:
             self._give(book, grant)
         plan = self.catalog.plan(self.catalog.default_plan)
-        return join_plan(book, transaction, plan, self.catalog.priority)
+        result = join_plan(book, transaction, plan, self.catalog.priority)
+        for unit in self.catalog.units:
+            wallet = book.wallet(self.customer_id, unit)
+            watch_from_now(wallet, self.catalog, book.now)
+        return result
 
     def _give(self, book: Book, grant: SignUpGrant) -> None:
         """A transaction of its own, so that the statement says what each was for."""

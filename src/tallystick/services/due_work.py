@@ -15,6 +15,7 @@ import structlog
 from tallystick.core.errors import ServiceUnavailable
 from tallystick.core.limits import DAY_MICROS
 from tallystick.services.context import Context
+from tallystick.services.watch import BalanceWatch
 from tallystick.store import upkeep
 
 CUSTOMERS_PER_BATCH: Final = 200
@@ -28,9 +29,12 @@ log = structlog.get_logger(__name__)
 class DueWork:
     """Runs what is due. One turn is bounded; what is left over is found again by the next."""
 
-    def __init__(self, context: Context, *, steps: Sequence[Callable[[], dict[str, int]]] = ()) -> None:
+    def __init__(
+        self, context: Context, watch: BalanceWatch, *, steps: Sequence[Callable[[], dict[str, int]]] = ()
+    ) -> None:
         """``steps`` are further work that each turn does: each gives how much of what it did, and is bounded."""
         self._context = context
+        self._watch = watch
         self._steps = steps
         self._pruned_at = 0
         self._failing: dict[int, int] = {}
@@ -44,6 +48,7 @@ class DueWork:
                 break
             for name, count in done.items():
                 counts[name] = counts.get(name, 0) + count
+        counts.update(self._watch.run_once())  # after what was due, so that balances are those of now
         for step in self._steps:
             for name, count in step().items():
                 counts[name] = counts.get(name, 0) + count
@@ -71,7 +76,7 @@ class DueWork:
         return max((now - earliest) / 1_000_000, 0.0) if earliest is not None else 0.0
 
     def prune(self, now: int) -> dict[str, int]:
-        """Delete counters of hours long past, ended sessions and old throttles: nothing of the ledger."""
+        """Delete counters of hours long past, ended sessions, old throttles and notices: nothing of the ledger."""
         before = now - COUNTERS_KEPT_DAYS * DAY_MICROS
         return self._context.database.transact(
             lambda connection: upkeep.prune(connection, now=now, before=before)

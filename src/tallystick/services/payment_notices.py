@@ -10,6 +10,7 @@ from tallystick.core.decimals import format_amount
 from tallystick.core.ids import to_text
 from tallystick.core.times import format_rfc3339
 from tallystick.services.context import Context
+from tallystick.store import notifications
 from tallystick.store.payments import DisputeRow, PaymentRow
 from tallystick.store.refills import RefillRow
 
@@ -100,4 +101,6 @@ def _money(cents: int) -> str:
 def _emit(
     connection: Connection, context: Context, customer_id: int, name: str, facts: dict[str, Any]
 ) -> None:
-    pass
+    notifications.emit(
+        connection, new_id=context.new_id, now=context.now(), customer_id=customer_id, type=name, data=facts
+    )

@@ -1,4 +1,4 @@
-"""The worker's loop: one turn after the other, with a pause while nothing is due."""
+"""The worker's loop: one turn after the other, with a pause while nothing is due and nobody calls."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from tallystick.core.errors import ServiceUnavailable
 
 PAUSE_SECONDS: Final = 1.0
 PAUSE_WHEN_AWAY_SECONDS: Final = 5.0
+# Between two turns, so that charges which call the worker again and again do not wait for it each time.
+BREATH_SECONDS: Final = 0.05
 
 log = structlog.get_logger(__name__)
 
@@ -33,8 +35,12 @@ class Worker:
 
     def run(self) -> None:
         """Turn after turn until ``stop``."""
+        wake = self._tally.wake
         while not self._stop.is_set():
-            self._stop.wait(self._turn())
+            wake.clear()
+            pause = self._turn()
+            if not self._stop.wait(BREATH_SECONDS):
+                wake.wait(pause)
 
     def _turn(self) -> float:
         """One turn that survives whatever goes wrong; gives the seconds to wait before the next."""
@@ -59,6 +65,7 @@ class Worker:
     def stop(self) -> None:
         """End after the current turn."""
         self._stop.set()
+        self._tally.wake.set()
         if self._thread is not None:
             self._thread.join()
             self._thread = None

@@ -18,7 +18,6 @@ def upgrade() -> None:
         schema_payments.payment_disputes,
         schema_payments.stripe_events,
         schema_payments.auto_refills,
-        schema_payments.refill_requests,
         schema_payments.subscriptions,
     )
     metadata.create_all(op.get_bind(), tables=tables)
