@@ -16,10 +16,9 @@ import sqlalchemy as sa
 
 from tallystick.bootstrap import Tally
 from tallystick.core.errors import InsufficientCredits, UnknownCustomer, UnknownUnit
-from tallystick.core.ids import from_text
 from tallystick.core.watch import Watch
 from tallystick.services.context import SYSTEM
-from tallystick.services.pricing import Usage
+from tallystick.services.due_work import DueWork
 from tallystick.services.watch import BalanceWatch
 from tallystick.store import notifications, wallets
 from tallystick.store.audit import audit
@@ -27,7 +26,7 @@ from tallystick.store.schema import balance_alerts, refill_requests
 from tallystick.store.schema_notifications import notifications as table
 from tallystick.worker import Worker
 from tests.services.installation import at_once
-from tests.tallies import ECONOMY, USER, World, whole
+from tests.tallies import ECONOMY, USER, World
 
 THRESHOLDS = "credits = [10, 50]"
 
@@ -42,7 +41,10 @@ def world(database_url: str, tmp_path: Path) -> Iterator[World]:
 
 def look(world: World, tally: Tally | None = None) -> list[tuple[str, float, float | None]]:
     """Let a worker take its turn; gives the messages so far: type, threshold and available amount."""
-    (tally or world.tally).due_work.run_once()
+    of = tally or world.tally
+    DueWork(
+        of.context, of.watch
+    ).run_once()  # without the payments, which would take the requests for refills
     return told(world)
 
 
@@ -460,7 +462,9 @@ def test_a_database_of_an_earlier_version_is_watched_after_a_turn(world: World) 
         world.customer(name)
         world.grant(20, customer=name)
     with world.tally.database.write() as connection:
-        connection.execute(sa.text("UPDATE wallets SET told_below = NULL, watch_below = NULL, watch_above = NULL"))
+        connection.execute(
+            sa.text("UPDATE wallets SET told_below = NULL, watch_below = NULL, watch_above = NULL")
+        )
         connection.execute(sa.text("DELETE FROM settings WHERE name = 'balances_placed'"))
         connection.execute(balance_alerts.delete())
     with world.open() as tally, mock.patch("tallystick.services.watch.WALLETS_PER_BATCH", 3):
@@ -591,8 +595,6 @@ def test_the_test_clock_tells_what_it_let_happen(world: World) -> None:
     world.grant(60, expires_at="2027-01-12T00:00:00Z")
     look(world)
     with Tally.open(world.url, economy=world.economy, test_mode=True, source=world.clock) as tally:
-        _, ran = tally.test_clock.move(
-            mock.Mock(is_admin=True), advance="P3D"
-        )
+        _, ran = tally.test_clock.move(mock.Mock(is_admin=True), advance="P3D")
     assert {"expiry": 1, "balance_look": 1, "balance_notice": 1} == {name: n for name, n in ran if n}
     assert ("balance.depleted", 0, 0) == told(world)[-1]

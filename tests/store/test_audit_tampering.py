@@ -148,7 +148,9 @@ def victims(column: sa.Column[Any], tampered: Tampered) -> list[Row]:
 
 def test_every_table_is_in_the_ledger_or_has_a_reason_not_to_be() -> None:
     """A table that is neither known as configuration nor checked by the audit does not get past this test."""
-    assert len(FIGURES_TO_WATCH) == 4  # When somebody is told of a balance; a wrong one is put right by the next look.
+    assert (
+        len(FIGURES_TO_WATCH) == 4
+    )  # When somebody is told of a balance; a wrong one is put right by the next look.
     assert set(OUT_OF_SCOPE) | {table.name for table in LEDGER} == set(metadata.tables)
     assert len(LEDGER) == 11
 
