@@ -282,9 +282,12 @@ def test_a_message_and_its_mark_go_together(world: World) -> None:
     """A worker that ends in between has told nothing, and the next one finds the mark."""
     well(world)
     world.charge(60)
-    with mock.patch.object(type(world.tally.context.ledger), "set_watch", side_effect=KeyboardInterrupt):
-        with pytest.raises(KeyboardInterrupt):
-            look(world)
+    ledger = type(world.tally.context.ledger)
+    with (
+        mock.patch.object(ledger, "set_watch", side_effect=KeyboardInterrupt),
+        pytest.raises(KeyboardInterrupt),
+    ):
+        look(world)
     assert [] == told(world)
     assert 1 == alerts(world)
     assert [("balance.low", 50, 40)] == look(world)
