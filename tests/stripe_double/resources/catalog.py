@@ -19,10 +19,14 @@ def create_product(account: Account, parameters: Json) -> Json:
 
 
 def made_product(account: Account, parameters: Json) -> Json:
-    """Make a product as a request describes it."""
+    """Make a product as a request describes it, under the id that it asks for, if it does."""
+    asked = {"id": parameters["id"]} if "id" in parameters else {}
+    if parameters.get("id") in account.objects:
+        raise errors.refused("Product already exists.", code="resource_already_exists", param="id")
     product = account.new(
         "product",
         "prod",
+        **asked,
         active=parameters.get("active", True),
         description=parameters.get("description") or None,
         images=parameters.get("images") or [],

@@ -6,7 +6,7 @@ from typing import Any
 from tests.stripe_double import errors
 from tests.stripe_double.account import Account, page, whole_list
 from tests.stripe_double.contract import Json
-from tests.stripe_double.resources import invoices, renewals
+from tests.stripe_double.resources import catalog, invoices, renewals
 from tests.stripe_double.resources.common import merged_metadata
 from tests.stripe_double.resources.periods import period_at, share
 from tests.stripe_double.routing import PAGING, route
@@ -108,8 +108,10 @@ def listed(account: Account, parameters: Json) -> Json:
 @route(
     "POST",
     "/v1/subscriptions/{subscription_exposed_id}",
-    "billing_cycle_anchor cancel_at_period_end cancellation_details.comment cancellation_details.feedback "
+    "billing_cycle_anchor cancel_at cancel_at_period_end cancellation_details.comment cancellation_details.feedback "
     "default_payment_method description items.id items.price items.quantity items.deleted metadata off_session "
+    "items.price_data.currency items.price_data.product items.price_data.recurring.interval "
+    "items.price_data.recurring.interval_count items.price_data.unit_amount "
     "payment_behavior proration_behavior proration_date",
 )
 def update(account: Account, parameters: Json, subscription_exposed_id: str) -> Json:
@@ -170,6 +172,10 @@ def _plain_changes(account: Account, found: Json, parameters: Json) -> Json:
             "payment_method", name, param="default_payment_method"
         )["id"]
     details = found["cancellation_details"] | parameters.get("cancellation_details", {})
+    if parameters.get("cancel_at"):
+        raise errors.not_implemented(["cancel_at, apart from taking it back"])
+    if "cancel_at" in parameters:
+        changes["cancel_at"] = changes["canceled_at"] = None
     if "cancel_at_period_end" in parameters:
         ending = parameters["cancel_at_period_end"]
         changes["cancel_at_period_end"] = ending
@@ -232,9 +238,13 @@ def _changed_items(account: Account, found: Json, asked: list[Json]) -> list[Jso
             del rows[name]
             continue
         old = rows.get(name, {})
-        price = (
-            account.find("price", each["price"], param="items[0][price]") if "price" in each else old["price"]
-        )
+        price = old.get("price")
+        if "price_data" in each:
+            price = catalog.made_price(account, each["price_data"] | {"active": False})
+        elif "price" in each:
+            price = account.find("price", each["price"], param="items[0][price]")
+        if price is None:
+            raise errors.invalid("You must pass either `price` or `price_data`.", param="items[0][price]")
         if price["recurring"] is None:
             raise errors.invalid("The price specified is set to `type=one_time`.", param="items[0][price]")
         quantity = each.get("quantity", old.get("quantity", 1))
