@@ -47,6 +47,7 @@ from tallystick.providers.stripe_orders import (
     checkout_parameters,
 )
 from tallystick.providers.stripe_reading import (
+    id_of,
     named,
     read_card,
     read_checkout,
@@ -107,16 +108,16 @@ class StripePayments:
 
     def default_card(self, payer: str) -> Card | None:
         """The card that is set for invoices (the portal does), or the one that was saved last."""
-        customers = self._client.v1.customers
-        part = "invoice_settings.default_payment_method"
-        customer = found(lambda: customers.retrieve(payer, {"expand": [part]}))
-        if customer is None or "deleted" in customer:
+        v1 = self._client.v1
+        customer = found(lambda: v1.customers.retrieve(payer))
+        if customer is None or customer.to_dict().get("deleted"):  # of one who is there, it is left out
             return None
         settings = customer.invoice_settings
-        chosen = read_card(None if settings is None else settings.default_payment_method)
-        if chosen is not None:
-            return chosen
-        saved = every(lambda: customers.payment_methods.list(payer, {"type": "card", "limit": 1}))
+        chosen = None if settings is None else id_of(settings.default_payment_method)
+        card = read_card(found(lambda: v1.payment_methods.retrieve(chosen))) if chosen else None
+        if card is not None:
+            return card
+        saved = every(lambda: v1.customers.payment_methods.list(payer, {"type": "card", "limit": 1}))
         return read_card(next(saved, None))
 
     def portal(self, payer: str, *, return_url: str) -> str:

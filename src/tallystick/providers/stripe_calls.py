@@ -81,7 +81,7 @@ def translated(error: stripe.StripeError) -> ProviderRefused | OutcomeUnknown:
     status = error.http_status
     if status is None or not 400 <= status < 500 or status in _SAYS_NOTHING:  # noqa: PLR2004 - as in HTTP
         return OutcomeUnknown(_detail(error))
-    return ProviderRefused(_detail(error), code=error.code or word_of(error_fields(error)))
+    return ProviderRefused(_detail(error), code=word_of(error_fields(error)))
 
 
 def error_fields(error: stripe.StripeError) -> Fields:

@@ -130,9 +130,9 @@ def _saved_card(session: stripe.checkout.Session) -> str | None:
     return None
 
 
-def read_card(method: stripe.PaymentMethod | str | None) -> Card | None:
-    """A card; None for ways to pay that are none, or that are not expanded."""
-    if not isinstance(method, stripe.PaymentMethod) or method.type != "card" or method.card is None:
+def read_card(method: stripe.PaymentMethod | None) -> Card | None:
+    """A card; None for ways to pay that are none."""
+    if method is None or method.type != "card" or method.card is None:
         return None
     card = method.card
     return Card(
