@@ -37,7 +37,7 @@ class Config:
     admin_key: str | None = field(default=None, repr=False)
     public_url: str | None = None
     stripe_secret_key: str | None = field(default=None, repr=False)
-    stripe_webhook_secret: str | None = field(default=None, repr=False)
+    stripe_webhook_secrets: tuple[str, ...] = field(default=(), repr=False)
     stripe_api_base: str = STRIPE_API_BASE
     stripe_prices: Mapping[str, str] = field(default_factory=dict)
     e2b_api_key: str | None = field(default=None, repr=False)
@@ -60,7 +60,7 @@ class Config:
             admin_key=_secret(values, "TALLY_ADMIN_KEY"),
             public_url=_address(values, "TALLY_PUBLIC_URL"),
             stripe_secret_key=_secret(values, "STRIPE_SECRET_KEY"),
-            stripe_webhook_secret=_secret(values, "STRIPE_WEBHOOK_SECRET"),
+            stripe_webhook_secrets=_secrets(values, "STRIPE_WEBHOOK_SECRET"),
             stripe_api_base=_address(values, "STRIPE_API_BASE") or STRIPE_API_BASE,
             stripe_prices={name: text for name, text in values.items() if name.startswith(STRIPE_PRICE)},
             e2b_api_key=_secret(values, "E2B_API_KEY"),
@@ -81,7 +81,7 @@ class Config:
                 "STRIPE_SECRET_KEY: expected the secret key of a Stripe account: "
                 "TALLY_MODE=live does not start with simulated payments"
             )
-        if self.stripe_webhook_secret is None:
+        if not self.stripe_webhook_secrets:
             raise ConfigurationError(
                 "STRIPE_WEBHOOK_SECRET: expected the signing secret of the Stripe webhook (whsec_…): "
                 "TALLY_MODE=live does not start without it"
@@ -116,6 +116,17 @@ def _secret(values: Mapping[str, str], name: str) -> str | None:
     if text is not None and not _PRINTABLE.fullmatch(text):
         raise ConfigurationError(f"{name}: expected 1 to 512 printable characters without spaces")
     return text
+
+
+def _secrets(values: Mapping[str, str], name: str) -> tuple[str, ...]:
+    """Several with commas between them: while one is replaced by another, both count."""
+    found = tuple(text.strip() for text in values[name].split(",")) if name in values else ()
+    if not all(_PRINTABLE.fullmatch(text) for text in found):
+        raise ConfigurationError(
+            f"{name}: expected secrets with commas between them, "
+            "each of 1 to 512 printable characters without spaces"
+        )
+    return found
 
 
 def _address(values: Mapping[str, str], name: str) -> str | None:
