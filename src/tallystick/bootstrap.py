@@ -12,6 +12,7 @@ from tallystick.core.errors import ConfigurationError
 from tallystick.core.ids import IdSource
 from tallystick.ports import PaymentProvider
 from tallystick.providers.simulated import SimulatedPayments
+from tallystick.providers.stripe import StripePayments
 from tallystick.services.billing import Billing, HoldsView
 from tallystick.services.budgets import Budgets
 from tallystick.services.charges import Charges
@@ -108,7 +109,13 @@ class Tally:
         self.customers = Customers(self.context)
         self._open_payments(prices or {})
         self.due_work = DueWork(self.context, self.watch, steps=self._steps())
-        self.test_clock = TestClock(self.context, self.clock, self.due_work, test_mode=test_mode)
+        self.test_clock = TestClock(
+            self.context,
+            self.clock,
+            self.due_work,
+            test_mode=test_mode,
+            simulated=self.simulated_payments is not None,
+        )
         self.identity = Identity(self.context, self.customers)
         self.keys = Keys(self.context, self.customers)
         self.budgets = Budgets(self.context, self.customers)
@@ -202,11 +209,13 @@ class Tally:
             public_url=config.public_url or public_url or DEFAULT_PUBLIC_URL,
             observe=observe,
             payment_provider=_stripe_of(config),
+            prices=config.stripe_prices,
         )
-        if config.is_live and tally.clock.stored_offset():
+        if tally.clock.stored_offset() and (config.is_live or tally.simulated_payments is None):
             tally.close()
+            name = "TALLY_MODE: expected test" if config.is_live else "STRIPE_SECRET_KEY: expected none"
             raise ConfigurationError(
-                "TALLY_MODE: expected test: this database was run on a test clock, which is ahead of the real time"
+                f"{name}: this database was run on a test clock, which is ahead of the real time"
             )
         return tally
 
@@ -228,5 +237,9 @@ def _stripe_of(config: Config) -> PaymentProvider | None:
     """Stripe, where its key is set; None where payments are simulated."""
     if config.stripe_secret_key is None:
         return None
-    # INTEGRATOR: return tallystick.providers.stripe.StripePayments(…) here.
-    raise ConfigurationError("STRIPE_SECRET_KEY: expected none: payments with Stripe are not there yet")
+    return StripePayments(
+        config.stripe_secret_key,
+        webhook_secrets=config.stripe_webhook_secrets,
+        api_base=config.stripe_api_base,
+        now=system_time,
+    )

@@ -19,11 +19,15 @@ class TestClock:
 
     __test__ = False  # The name begins with "Test", and this is not one.
 
-    def __init__(self, context: Context, clock: Clock, due_work: DueWork, *, test_mode: bool) -> None:
+    def __init__(
+        self, context: Context, clock: Clock, due_work: DueWork, *, test_mode: bool, simulated: bool = True
+    ) -> None:
+        """``simulated`` False: a real payment provider is in use, whose time nobody moves."""
         self._context = context
         self._clock = clock
         self._due_work = due_work
         self._test_mode = test_mode
+        self._simulated = simulated
 
     def move(
         self, caller: Caller, *, advance: str | None = None, now: str | None = None
@@ -33,6 +37,10 @@ class TestClock:
             raise errors.NotAllowed("the test clock is for admins")
         if not self._test_mode:
             raise errors.TestClockRefused("there is no test clock in live mode")
+        if not self._simulated:
+            raise errors.TestClockRefused(
+                "the time of Stripe cannot be moved: the test clock needs simulated payments"
+            )
         if (advance is None) == (now is None):
             raise errors.ValidationFailed(
                 [("advance", "expected either advance (like P1D) or now, and not both")]
