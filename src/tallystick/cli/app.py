@@ -21,6 +21,7 @@ from tallystick.cli import (
     grants,
     holds,
     keys,
+    payments,
     server,
     setup,
 )
@@ -77,6 +78,7 @@ for noun in (holds.noun, grants.noun, keys.noun, budgets.noun, customers.noun):
     root.add(noun)
 explain.register(root)
 audit.register(root)
+root.add(payments.noun)
 root.add(clock.noun)
 bench.register(root)
 app = root.typer
