@@ -1,20 +1,12 @@
 """The simulated provider does what every provider must do."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
 from tallystick.ports import PaymentProvider
 from tests.providers.conformance import SCENARIOS, Driver
 from tests.providers.simulation import Simulation
-
-
-@pytest.fixture
-def simulation(database_url: str) -> Iterator[Simulation]:
-    """A simulated provider on an empty database."""
-    found = Simulation(database_url)
-    yield found
-    found.close()
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: str(scenario.__name__))

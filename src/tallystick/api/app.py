@@ -27,6 +27,7 @@ from tallystick.api.routes import (
     operations,
     payments,
     settlements,
+    simulated,
 )
 from tallystick.bootstrap import Tally
 from tallystick.core.ids import to_text
@@ -46,6 +47,7 @@ ROUTERS = (
     customers.budgets,
     economy.public,
     economy.clock,
+    simulated.routes,
     operations.routes,
 )
 
@@ -59,7 +61,7 @@ def create_app(
 ) -> FastAPI:
     """An ASGI application over the services of ``tally``, which the caller closes when the application has ended.
 
-    ``metrics`` are those that the group commit reports to; ``extra_routes`` are for benchmarks.
+    ``metrics`` are those that the group commit reports to; ``extra_routes`` are those of other doors.
     """
     figures = metrics or Metrics()
     figures.watch(worker_lag=worker_lag, queue_depth=lambda: tally.context.commit.depth)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, TypeVar
@@ -19,6 +20,7 @@ D = TypeVar("D", bound=Document)
 
 # So many random bytes that nobody guesses the address of a page.
 _RANDOM_BYTES: Final = 20
+_ID: Final = re.compile(r"[a-z]{2,6}_sim_[a-z2-7]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +69,8 @@ class Books:
 
     def find(self, kind: type[D], document_id: str | None, *, lock: bool = False) -> D | None:
         """Something by its id; with ``lock``, to be changed."""
-        if document_id is None:
-            return None
+        if document_id is None or not _ID.fullmatch(document_id):
+            return None  # whatever stands in an address comes here
         row = simulated.find(self.connection, document_id, kind=kind.kind, lock=lock)
         return None if row is None else read(kind, row)
 

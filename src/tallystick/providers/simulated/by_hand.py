@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import re
+from typing import Final
+
 from tallystick.ports import ProviderRefused
 from tallystick.providers.simulated import pages, reversals
 from tallystick.providers.simulated.books import Books
 from tallystick.providers.simulated.documents import PayerDocument, PaymentDocument
 
+_OURS: Final = re.compile(r"[!-~]{1,200}")
+
 
 def find(books: Books, payment: str) -> PaymentDocument | None:
     """A payment by its id, or the newest one that was made for an id of ours."""
     found = books.find(PaymentDocument, payment, lock=True)
-    if found is None:
+    if found is None and _OURS.fullmatch(payment):
         newest = books.newest(PaymentDocument, reference=payment)
         found = books.find(PaymentDocument, newest[0].id, lock=True) if newest else None
     return found

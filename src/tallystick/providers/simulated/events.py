@@ -91,9 +91,7 @@ def deliver(
         try:
             handler(body, sign(body, secret=secret, now=now()))
         except Exception:
-            log.warning(
-                "an event was not taken; it comes again", event=event.id, type=event.type, exc_info=True
-            )
+            log.warning("an event was not taken; it comes again", id=event.id, type=event.type, exc_info=True)
             _put_off(database, event, now())
             counts["simulated_event_failed"] += 1
         else:

@@ -24,6 +24,7 @@ LONGEST_MICROS: Final = 24 * HOUR
 # Clocks and requests take their time.
 _SLACK_MICROS: Final = MINUTE
 _CURRENCY: Final = re.compile(r"[a-z]{3}")
+_ADDRESS: Final = re.compile(r"https?://[!-~]{1,2000}")
 _OWN_ID: Final = "{CHECKOUT_SESSION_ID}"
 
 Outcome: TypeAlias = Literal["done", "declined", "unconfirmed", "closed"]
@@ -49,11 +50,19 @@ class PageView:
     problem: str | None
 
 
+def check_address(address: str) -> None:
+    """Refuse what no browser should be sent to."""
+    if not _ADDRESS.fullmatch(address):
+        raise ProviderRefused(f"not a valid address: {address[:100]}", code="url_invalid")
+
+
 def create(books: Books, order: CheckoutOrder) -> PageDocument:
     """A new page. Raises ``ProviderRefused`` for what no provider would offer."""
     books.get(PayerDocument, order.payer)
     if not _CURRENCY.fullmatch(order.currency):
         raise ProviderRefused(f"no such currency: {order.currency}", code="invalid_currency")
+    check_address(order.success_url)
+    check_address(order.cancel_url)
     earliest, latest = books.now + SHORTEST_MICROS, books.now + LONGEST_MICROS
     if not earliest - _SLACK_MICROS <= order.expires_at <= latest + _SLACK_MICROS:
         raise ProviderRefused("a page expires after 30 minutes to 24 hours", code="invalid_expiry")

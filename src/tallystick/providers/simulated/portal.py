@@ -7,7 +7,7 @@ from typing import Final
 
 from tallystick.core.times import HOUR
 from tallystick.ports import Card, Invoice, ProviderRefused, Subscription
-from tallystick.providers.simulated import charging, subscriptions
+from tallystick.providers.simulated import charging, pages, subscriptions
 from tallystick.providers.simulated.books import Books
 from tallystick.providers.simulated.cards import sentence_of
 from tallystick.providers.simulated.documents import (
@@ -37,6 +37,7 @@ class PortalView:
 
 def create(books: Books, payer: str, *, return_url: str) -> str:
     """A way in; gives its address."""
+    pages.check_address(return_url)
     books.get(PayerDocument, payer, lock=False)
     made = books.add(
         PortalDocument(
