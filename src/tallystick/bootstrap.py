@@ -23,6 +23,7 @@ from tallystick.services.customers import Customers
 from tallystick.services.due_work import DueWork
 from tallystick.services.economies import Economies
 from tallystick.services.explain import Explain
+from tallystick.services.exports import Exports
 from tallystick.services.fulfilment import Fulfilment
 from tallystick.services.grants import Grants, Wallets
 from tallystick.services.group_commit import GroupCommit
@@ -124,6 +125,7 @@ class Tally:
         self.holds = Holds(self.context, pricing)
         self.holds_view = HoldsView(self.context, self.customers)
         self.billing = Billing(self.context, self.customers)
+        self.exports = Exports(self.context, self.customers)
         self.explain = Explain(self.context, self.customers, self.economies)
         self.health = Health(self.context)
         self.grants = Grants(self.context, self.customers)

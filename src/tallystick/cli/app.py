@@ -18,6 +18,7 @@ from tallystick.cli import (
     customers,
     economy,
     explain,
+    exports,
     grants,
     holds,
     keys,
@@ -71,6 +72,7 @@ server.register(root)
 setup.register(root)
 root.add(accounts.noun)
 root.add(balances.ruv)
+balances.billing.add(exports.noun)
 root.add(balances.billing)
 root.add(payments.noun)
 charges.register(root)

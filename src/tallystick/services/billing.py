@@ -161,7 +161,7 @@ class Billing:
         now = context.now()
         settle_if_due(context, customer_id)
         with context.database.read() as connection:
-            wallet = _wallet(wallets.of_customer(connection, customer_id), context, unit)
+            wallet = wallet_in(wallets.of_customer(connection, customer_id), context, unit)
             wallets.load_lots(connection, wallet)
             rows = grants.open_lots(connection, customer_id, wallet.unit)
             membership = memberships.get(connection, customer_id)
@@ -216,7 +216,7 @@ class Billing:
             raise errors.ValidationFailed([("type", f"expected one of {', '.join(sorted(ENTRY_TYPES))}")])
         settle_if_due(context, customer_id)
         with context.database.read() as connection:
-            wallet = _wallet(wallets.of_customer(connection, customer_id), context, unit)
+            wallet = wallet_in(wallets.of_customer(connection, customer_id), context, unit)
             after, upto = 0, wallet.sequence
             if start is not None:
                 after = statements.count_before(connection, wallet.id, last=wallet.sequence, moment=start)
@@ -242,7 +242,7 @@ class Billing:
         start = day_start(now) - (PERIODS[period] - 1) * DAY
         settle_if_due(context, customer_id)
         with context.database.read() as connection:
-            wallet = _wallet(wallets.of_customer(connection, customer_id), context, unit)
+            wallet = wallet_in(wallets.of_customer(connection, customer_id), context, unit)
             after = statements.count_before(connection, wallet.id, last=wallet.sequence, moment=start)
             upto = statements.count_before(
                 connection, wallet.id, last=wallet.sequence, moment=day_start(now) + DAY
@@ -288,7 +288,7 @@ class HoldsView:
         return Page([_hold(row) for row in page.items], page.has_more, page.next_cursor)
 
 
-def _wallet(found: Mapping[str, Wallet], context: Context, unit: str | None) -> Wallet:
+def wallet_in(found: Mapping[str, Wallet], context: Context, unit: str | None) -> Wallet:
     """The wallet in ``unit`` or in the primary one; a unit that the economy dropped is still shown."""
     name = context.economy().primary_unit if unit is None else unit
     wallet = found.get(name)
@@ -298,12 +298,14 @@ def _wallet(found: Mapping[str, Wallet], context: Context, unit: str | None) -> 
     return wallet
 
 
-def _entry(row: statements.EntryRow, unit: str) -> EntryView:
-    reference = None
+def reference_of(row: statements.EntryRow) -> str | None:
+    """The id of what an entry belongs to: a charge, a hold or a grant."""
     prefix, is_own = _REFERENCES.get(row.kind, ("", False))
     number = row.transaction_id if is_own else row.subject_id
-    if prefix and number is not None:
-        reference = to_text(prefix, number)
+    return to_text(prefix, number) if prefix and number is not None else None
+
+
+def _entry(row: statements.EntryRow, unit: str) -> EntryView:
     return EntryView(
         id=row.transaction_id,
         number=row.number,
@@ -316,7 +318,7 @@ def _entry(row: statements.EntryRow, unit: str) -> EntryView:
         amount=row.amount,
         balance_after=row.balance_after,
         description=row.description,
-        reference=reference,
+        reference=reference_of(row),
         metadata=_metadata(row.metadata),
         agent=row.agent,
     )
