@@ -5,17 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, Self
 
-from tallystick.config import Config
+from tallystick.config import Config, Outgoing
 from tallystick.core.errors import ConfigurationError
 from tallystick.core.ids import IdSource
+from tallystick.core.times import DAY
+from tallystick.providers.mail import SmtpMailer
+from tallystick.providers.webhooks import WebhookSender
 from tallystick.services.billing import Billing, HoldsView
 from tallystick.services.budgets import Budgets
 from tallystick.services.charges import Charges
 from tallystick.services.clock import Clock, system_time
 from tallystick.services.context import ActiveEconomy, Context
 from tallystick.services.customers import Customers
+from tallystick.services.delivery import Delivery
 from tallystick.services.due_work import DueWork
 from tallystick.services.economies import Economies
+from tallystick.services.endpoints import Endpoints
 from tallystick.services.explain import Explain
 from tallystick.services.grants import Grants, Wallets
 from tallystick.services.group_commit import GroupCommit
@@ -23,10 +28,12 @@ from tallystick.services.health import Health
 from tallystick.services.holds import Holds
 from tallystick.services.identity import Identity
 from tallystick.services.keys import Keys
+from tallystick.services.notifications import Notifications
 from tallystick.services.plans import Plans
 from tallystick.services.pricing import Pricing
 from tallystick.services.settlements import Settlements
 from tallystick.services.test_clock import TestClock
+from tallystick.services.work import Work, run_all
 from tallystick.store import settings
 from tallystick.store.engine import Database, migrate
 from tallystick.store.ledger import Ledger
@@ -46,6 +53,7 @@ class Tally:
         public_url: str,
         source: Callable[[], int],
         observe: Callable[[int, float], None],
+        outgoing: Outgoing | None = None,
     ) -> None:
         self.database = database
         self.clock = Clock(database, movable=test_mode, source=source)
@@ -65,8 +73,10 @@ class Tally:
         self.economies = Economies(self.context)
         self.economies.activate(economy)
         self.due_work = DueWork(self.context)
-        self.test_clock = TestClock(self.context, self.clock, self.due_work, test_mode=test_mode)
         self.customers = Customers(self.context)
+        self._open_notifications(outgoing or Outgoing(), test_mode=test_mode)
+        self.works: list[Work] = [self.due_work, self.delivery]
+        self.test_clock = TestClock(self.context, self.clock, self.works, test_mode=test_mode)
         self.identity = Identity(self.context, self.customers)
         self.keys = Keys(self.context, self.customers)
         self.budgets = Budgets(self.context, self.customers)
@@ -82,6 +92,22 @@ class Tally:
         self.wallets = Wallets(self.context, self.customers)
         self.settlements = Settlements(self.context, self.customers, pricing)
 
+    def _open_notifications(self, outgoing: Outgoing, *, test_mode: bool) -> None:
+        """What tells others what happened: by webhook, and by e-mail where there is a mail server."""
+        webhooks = WebhookSender(allow_private=outgoing.allow_private)
+        mail = None if outgoing.smtp is None else SmtpMailer(outgoing.smtp, sender=outgoing.mail_from)
+        self.endpoints = Endpoints(
+            self.context, self.customers, check_host=webhooks.check_host, https_only=not test_mode
+        )
+        self.notifications = Notifications(self.context, self.customers, mails=mail is not None)
+        self.delivery = Delivery(
+            self.context, webhooks=webhooks, mail=mail, disable_after=outgoing.disable_after_days * DAY
+        )
+
+    def run_all(self) -> dict[str, int]:
+        """Do all that is due, until nothing is; gives how much of each kind."""
+        return run_all(self.works)
+
     @classmethod
     def open(
         cls,
@@ -92,6 +118,7 @@ class Tally:
         public_url: str = DEFAULT_PUBLIC_URL,
         source: Callable[[], int] = system_time,
         observe: Callable[[int, float], None] = lambda _size, _seconds: None,
+        outgoing: Outgoing | None = None,
     ) -> Tally:
         """Open a database, bring it to the newest schema, and activate an economy.
 
@@ -105,6 +132,7 @@ class Tally:
             public_url=public_url,
             source=source,
             observe=observe,
+            outgoing=outgoing,
         )
 
     @classmethod
@@ -126,6 +154,7 @@ class Tally:
             test_mode=not config.is_live,
             public_url=config.public_url or public_url or DEFAULT_PUBLIC_URL,
             observe=observe,
+            outgoing=config.outgoing,
         )
         if config.is_live and tally.clock.stored_offset():
             tally.close()
@@ -135,7 +164,8 @@ class Tally:
         return tally
 
     def close(self) -> None:
-        """Commit what is queued, then close the database."""
+        """End deliveries, commit what is queued, then close the database."""
+        self.delivery.close()
         self.context.commit.close()
         self.database.close()
 

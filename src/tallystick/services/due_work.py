@@ -14,6 +14,7 @@ import structlog
 from tallystick.core.errors import ServiceUnavailable
 from tallystick.core.limits import DAY_MICROS
 from tallystick.services.context import Context
+from tallystick.services.work import run_all
 from tallystick.store import upkeep
 
 CUSTOMERS_PER_BATCH: Final = 200
@@ -32,30 +33,25 @@ class DueWork:
         self._pruned_at = 0
         self._failing: dict[int, int] = {}
 
-    def run_once(self) -> dict[str, int]:
-        """One turn: gives how much of each kind was done."""
+    def run_once(self, now: int | None = None) -> dict[str, int]:
+        """One turn: gives how much of each kind was done. ``now`` None: the present."""
         counts: dict[str, int] = {}
+        moment = self._context.now if now is None else lambda: now
         for _ in range(BATCHES_PER_TURN):
-            done = self._settle_batch()
+            done = self._settle_batch(moment())
             if done is None:
                 break
             for name, count in done.items():
                 counts[name] = counts.get(name, 0) + count
-        now = self._context.now()
-        if now - self._pruned_at >= PRUNE_EVERY_MICROS:
-            self._pruned_at = now
-            counts.update(self.prune(now))
+        at = moment()
+        if at - self._pruned_at >= PRUNE_EVERY_MICROS:
+            self._pruned_at = at
+            counts.update(self.prune(at))
         return counts
 
     def run_all(self) -> dict[str, int]:
         """Turn after turn, until nothing is due."""
-        totals: dict[str, int] = {}
-        while True:
-            counts = self.run_once()
-            for name, count in counts.items():
-                totals[name] = totals.get(name, 0) + count
-            if not any(counts.values()):
-                return totals
+        return run_all([self])
 
     def lag_seconds(self) -> float:
         """For how long the longest waiting work has been due."""
@@ -71,10 +67,9 @@ class DueWork:
             lambda connection: upkeep.prune(connection, now=now, before=before)
         )
 
-    def _settle_batch(self) -> dict[str, int] | None:
+    def _settle_batch(self, now: int) -> dict[str, int] | None:
         """Settle some customers; None when nobody is due."""
         context = self._context
-        now = context.now()
         self._failing = {number: until for number, until in self._failing.items() if until > now}
         with context.database.read() as connection:
             due = upkeep.due_customers(
@@ -83,7 +78,7 @@ class DueWork:
         if not due:
             return None
         try:
-            return self._settle(due)
+            return self._settle(due, now)
         except ServiceUnavailable:
             raise
         except Exception:
@@ -99,7 +94,7 @@ class DueWork:
     def _settle_alone(self, customer_id: int, now: int) -> dict[str, int]:
         """One customer that cannot be settled must not keep the others from it."""
         try:
-            return self._settle([customer_id])
+            return self._settle([customer_id], now)
         except ServiceUnavailable:
             raise
         except Exception:
@@ -107,10 +102,10 @@ class DueWork:
             self._failing[customer_id] = now + PRUNE_EVERY_MICROS
             return {}
 
-    def _settle(self, customer_ids: list[int]) -> dict[str, int]:
+    def _settle(self, customer_ids: list[int], now: int) -> dict[str, int]:
         context = self._context
 
         def work(connection: sa.engine.Connection) -> dict[str, int]:
-            return context.ledger.settle(connection, customer_ids, now=context.now())
+            return context.ledger.settle(connection, customer_ids, now=now)
 
         return context.database.transact(work)

@@ -1,0 +1,1 @@
+"""Adapters to what is outside: payment providers, receivers of webhooks, the mail server."""
