@@ -7,12 +7,15 @@ from collections.abc import Callable, Mapping
 from threading import Event
 from typing import Final, Self
 
-from tallystick.config import Config
+from tallystick.config import Config, Outgoing
 from tallystick.core.errors import ConfigurationError
 from tallystick.core.ids import IdSource
+from tallystick.core.times import DAY
 from tallystick.ports import PaymentProvider
+from tallystick.providers.mail import SmtpMailer
 from tallystick.providers.simulated import SimulatedPayments
 from tallystick.providers.stripe import StripePayments
+from tallystick.providers.webhooks import WebhookSender
 from tallystick.services.billing import Billing, HoldsView
 from tallystick.services.budgets import Budgets
 from tallystick.services.charges import Charges
@@ -20,8 +23,10 @@ from tallystick.services.checkouts import Checkouts
 from tallystick.services.clock import Clock, system_time
 from tallystick.services.context import ActiveEconomy, Context
 from tallystick.services.customers import Customers
+from tallystick.services.delivery import Delivery
 from tallystick.services.due_work import DueWork
 from tallystick.services.economies import Economies
+from tallystick.services.endpoints import Endpoints
 from tallystick.services.explain import Explain
 from tallystick.services.exports import Exports
 from tallystick.services.fulfilment import Fulfilment
@@ -31,7 +36,9 @@ from tallystick.services.health import Health
 from tallystick.services.holds import Holds
 from tallystick.services.identity import Identity
 from tallystick.services.keys import Keys, new_secret
+from tallystick.services.notifications import Notifications
 from tallystick.services.payment_refunds import PaymentRefunds
+from tallystick.services.payment_work import PaymentWork
 from tallystick.services.plans import Plans
 from tallystick.services.pricing import Pricing
 from tallystick.services.provider_events import ProviderEvents
@@ -41,6 +48,7 @@ from tallystick.services.settlements import Settlements
 from tallystick.services.simulated_controls import SimulatedControls
 from tallystick.services.test_clock import TestClock
 from tallystick.services.watch import BalanceWatch
+from tallystick.services.work import Work, run_all
 from tallystick.store import settings
 from tallystick.store.engine import Database, migrate
 from tallystick.store.ledger import Ledger
@@ -73,6 +81,7 @@ class Tally:
         observe: Callable[[int, float], None],
         payment_provider: PaymentProvider | None = None,
         prices: Mapping[str, str] | None = None,
+        outgoing: Outgoing | None = None,
     ) -> None:
         self.database = database
         self.clock = Clock(database, movable=test_mode, source=source)
@@ -109,11 +118,13 @@ class Tally:
         self.watch = BalanceWatch(self.context, self.economies)
         self.customers = Customers(self.context)
         self._open_payments(prices or {})
-        self.due_work = DueWork(self.context, self.watch, steps=self._steps())
+        self._open_notifications(outgoing or Outgoing(), test_mode=test_mode)
+        self.due_work = DueWork(self.context, self.watch)
+        self.works: list[Work] = [self.due_work, PaymentWork(self._payment_steps()), self.delivery]
         self.test_clock = TestClock(
             self.context,
             self.clock,
-            self.due_work,
+            self.works,
             test_mode=test_mode,
             simulated=self.simulated_payments is not None,
         )
@@ -153,13 +164,29 @@ class Tally:
             events=self.provider_events,
         )
 
-    def _steps(self) -> list[Callable[[], dict[str, int]]]:
-        """What the worker does besides settling customers, in the order in which one leads to the next."""
+    def _payment_steps(self) -> list[Callable[[], dict[str, int]]]:
+        """What is due with payments, in the order in which one leads to the next."""
         steps: list[Callable[[], dict[str, int]]] = [self.refills.run_once, self.reconciler.run_once]
         simulated = self.simulated_payments
         if simulated is not None:
             steps += [simulated.run_once, lambda: simulated.deliver(self.provider_events.receive)]
         return steps
+
+    def _open_notifications(self, outgoing: Outgoing, *, test_mode: bool) -> None:
+        """What tells others what happened: by webhook, and by e-mail where there is a mail server."""
+        webhooks = WebhookSender(allow_private=outgoing.allow_private)
+        mail = None if outgoing.smtp is None else SmtpMailer(outgoing.smtp, sender=outgoing.mail_from)
+        self.endpoints = Endpoints(
+            self.context, self.customers, check_host=webhooks.check_host, https_only=not test_mode
+        )
+        self.notifications = Notifications(self.context, self.customers, mails=mail is not None)
+        self.delivery = Delivery(
+            self.context, webhooks=webhooks, mail=mail, disable_after=outgoing.disable_after_days * DAY
+        )
+
+    def run_all(self) -> dict[str, int]:
+        """Do all that is due, until nothing is; gives how much of each kind."""
+        return run_all(self.works)
 
     @classmethod
     def open(
@@ -173,6 +200,7 @@ class Tally:
         observe: Callable[[int, float], None] = lambda _size, _seconds: None,
         payment_provider: PaymentProvider | None = None,
         prices: Mapping[str, str] | None = None,
+        outgoing: Outgoing | None = None,
     ) -> Tally:
         """Open a database, bring it to the newest schema, and activate an economy.
 
@@ -189,6 +217,7 @@ class Tally:
             observe=observe,
             payment_provider=payment_provider,
             prices=prices,
+            outgoing=outgoing,
         )
 
     @classmethod
@@ -212,6 +241,7 @@ class Tally:
             observe=observe,
             payment_provider=_stripe_of(config),
             prices=config.stripe_prices,
+            outgoing=config.outgoing,
         )
         if tally.clock.stored_offset() and (config.is_live or tally.simulated_payments is None):
             tally.close()
@@ -222,7 +252,8 @@ class Tally:
         return tally
 
     def close(self) -> None:
-        """Commit what is queued, then close the database."""
+        """End deliveries, commit what is queued, then close the database."""
+        self.delivery.close()
         self.context.commit.close()
         self.database.close()
 

@@ -29,6 +29,11 @@ OUT_OF_SCOPE = {
     "balance_alerts": "marks for the worker, deleted when it has looked",
     "refill_requests": "as balance_alerts, for the payments",
     "expiry_notices": "who was told what, deleted when the grant is over",
+    "notification_sequences": "how many notifications each customer had",
+    "notifications": "what others were told of; each cause stands in the ledger",
+    "endpoints": "where webhooks are sent, which their owners change",
+    "deliveries": "what became of telling others, deleted after a while",
+    "notification_preferences": "what customers want by e-mail",
 }
 # The same of the columns of a table that otherwise belongs to the ledger.
 FIGURES_TO_WATCH = {wallets.c[name] for name in ("told_below", "watch_below", "watch_above", "refill_below")}

@@ -11,12 +11,16 @@ The account shape (four totals, pending and posted) follows TigerBeetle's.
 """
 
 from bisect import insort
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from tallystick.core import errors
 from tallystick.core.amounts import INT64_MAX
+from tallystick.core.decimals import to_decimal
+from tallystick.core.events import BUDGET_MARKS, BUDGET_REACHED, GRANT_EXPIRED, Event
+from tallystick.core.ids import to_text
 from tallystick.core.limits import Budget
+from tallystick.core.times import format_rfc3339
 from tallystick.core.watch import Watch
 from tallystick.core.words import (
     BREAKAGE,
@@ -460,7 +464,26 @@ class Book:
         self.unsettled: set[int] = set()
         self.wanting: dict[int, Wallet] = {}
         self.alerted = False
+        self.events: list[Event] = []
         self.stamps: Any = None  # the store's, of the wallets that it wrote
+
+    # --- what others are told ---------------------------------------------------------------------------------------
+
+    def tell(
+        self, customer_id: int | None, event_type: str, data: Mapping[str, object], *, once: str | None = None
+    ) -> None:
+        """Something that others want to know; the store writes it in the transaction of its cause."""
+        self.events.append(Event(customer_id, event_type, self.now, data, once))
+
+    def tell_of_expiry(self, lot: Lot, amount: int) -> None:
+        """So much of a grant was lost."""
+        data = {
+            "grant": to_text("grant", lot.id),
+            "unit": lot.unit,
+            "amount": to_decimal(amount),
+            "category": lot.category,
+        }
+        self.tell(lot.customer_id, GRANT_EXPIRED, data)
 
     # --- what was loaded -------------------------------------------------------------------------------------------
 
@@ -620,7 +643,28 @@ class Book:
         self.budget_deltas[key] = self.budget_deltas.get(key, 0) + amount
         budget = self.budgets_by_id.get(budget_id)
         if budget is not None and budget.period_at == period_at:
-            budget.spent += amount
+            before = budget.spent
+            budget.spent = before + amount
+            if amount > 0:
+                self._tell_of_budget(budget, before)
+
+    def _tell_of_budget(self, budget: Budget, before: int) -> None:
+        """A budget that reached a mark is told of, once in its period for each mark."""
+        passed = [mark for mark in BUDGET_MARKS if before * 100 < budget.limit * mark <= budget.spent * 100]
+        if passed:
+            data = {
+                "budget": to_text("budget", budget.id),
+                "level": budget.level,
+                "subject": budget.subject,
+                "unit": budget.unit,
+                "limit": to_decimal(budget.limit),
+                "spent": to_decimal(budget.spent),
+                "percent": passed[-1],
+                "per": budget.per,
+                "resets_at": format_rfc3339(budget.resets_at()),
+            }
+            once = f"budget:{budget.id}:{budget.period_at}:{passed[-1]}"
+            self.tell(budget.customer_id, BUDGET_REACHED, data, once=once)
 
     def place_hold(self, hold: Hold) -> None:
         """A new hold; a later operation of the same batch may resolve it."""
@@ -754,6 +798,7 @@ class Book:
             )
         else:
             to_account, entry_type = self.system_account(wallet.unit, BREAKAGE), "expiry"
+            self.tell_of_expiry(lot, amount)
         self.transfer(transaction, lot.id, to_account, amount)
         self.entry(transaction, wallet, entry_type, -amount, category=lot.category)
         return amount

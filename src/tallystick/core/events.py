@@ -50,8 +50,8 @@ BUDGET_MARKS: Final = (80, 100)
 class Event(NamedTuple):
     """Something that happened to a customer, to be written in the transaction of its cause.
 
-    ``data`` has texts, whole numbers, ``Decimal`` amounts and lists or mappings of them. ``once`` is a key of its own making:
-    what was told under it is not told again. ``customer_id`` None is for what concerns the operator alone.
+    ``data`` has texts, whole numbers, ``Decimal`` amounts and lists or mappings of them. ``once`` is a key of its own
+    making: what was told under it is not told again. ``customer_id`` None is for what concerns the operator alone.
     """
 
     customer_id: int | None

@@ -6,10 +6,12 @@ from typing import ClassVar, NamedTuple
 
 from tallystick.core.book import NEVER, Book, Membership, Transaction, Wallet
 from tallystick.core.catalog import Economy, Plan, SignUpGrant
+from tallystick.core.decimals import to_decimal
 from tallystick.core.due import grant_allowance, roll_forward
+from tallystick.core.events import PLAN_CHANGED
 from tallystick.core.operations import Operation
 from tallystick.core.plans import allowance_top_up, period_containing
-from tallystick.core.times import add
+from tallystick.core.times import add, format_rfc3339
 from tallystick.core.watch import begin
 from tallystick.core.words import COVER, UNLIMITED
 
@@ -125,6 +127,14 @@ class ChangePlan(Operation):
         granted = enter_plan(
             book, transaction, membership, self.plan, self.catalog.priority, at_once=self.plan.starts == "now"
         )
+        if old_name != self.plan.name:
+            data = {
+                "plan": self.plan.name,
+                "previous": old_name,
+                "period_end": format_rfc3339(membership.period_end),
+                "granted": {unit: to_decimal(amount) for unit, amount in granted},
+            }
+            book.tell(self.customer_id, PLAN_CHANGED, data)
         return PlanResult(
             transaction.id,
             self.customer_id,

@@ -343,6 +343,7 @@ class Loader:
                 per=per,
                 period_at=periods[per],
                 spent=counters.get((number, periods[per]), 0),
+                customer_id=customer_id,
             )
             where = ("key", key_id, "") if level == "key" else (level, customer_id, agent or "")
             book.add_budget(where, budget)

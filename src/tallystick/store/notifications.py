@@ -1,8 +1,8 @@
 """Notifications: written in the transaction of their cause, each with the next number of its customer.
 
-Who is told, and how, is worked out afterwards (``store.deliveries``), so that a cause costs the same however many listen. The
-row that counts a customer's numbers is locked until the transaction ends: numbers have no gaps. So emit last, after posting to
-the ledger, which locks wallets first.
+Who is told, and how, is worked out afterwards (``store.deliveries``), so that a cause costs the same however many listen.
+The row that counts a customer's numbers is locked until the transaction ends: numbers have no gaps. So emit last, after
+posting to the ledger, which locks wallets first.
 """
 
 from __future__ import annotations
@@ -83,8 +83,8 @@ def emit(
 ) -> int:
     """Write a notification in the caller's transaction; gives its number among those of its customer.
 
-    ``type`` is one of ``EVENT_TYPES``; ``data`` has texts, whole numbers, exact ``Decimal`` amounts, and lists and mappings of
-    them; ``now`` is when it happened. What was told under ``once`` before is not told again: then its number is given.
+    ``type`` is one of ``EVENT_TYPES``; ``data`` has texts, whole numbers, exact ``Decimal`` amounts, and lists and mappings
+    of them; ``now`` is when it happened. What was told under ``once`` before is not told again: then its number is given.
     """
     _check(type)
     number = connection.execute(

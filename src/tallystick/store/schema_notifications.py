@@ -27,8 +27,8 @@ notification_sequences = Table(
     "notification_sequences", metadata, _id("customer_id"), Column("last", BigInteger, nullable=False)
 )
 
-# `sequence` rises by one for each notification of a customer; a test event has 0 and does not count. Until the transaction that
-# writes it ends, it may be negative: its place among those that are written together.
+# `sequence` rises by one for each notification of a customer; a test event has 0 and does not count. Inside the transaction
+# that writes it, it may be negative: its place among those that are written together.
 notifications = Table(
     "notifications",
     metadata,

@@ -15,7 +15,7 @@ from sqlalchemy.engine import Connection
 
 from tallystick.core.watch import Watch
 from tallystick.core.words import LOT
-from tallystick.store.schema import accounts, balance_alerts, expiry_notices, refill_requests, wallets
+from tallystick.store.schema import accounts, balance_alerts, expiry_notices, wallets
 from tallystick.store.wallets import IS_OPEN
 
 _REQUEST: Final = sa.text(

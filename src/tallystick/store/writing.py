@@ -7,6 +7,7 @@ from typing import Any, Final
 from tallystick.core.book import Book, GrantTerms, Hold, Transaction, Wallet
 from tallystick.core.words import DEBT
 from tallystick.store.driver import Change, Driver, Insert, Row
+from tallystick.store.notifications import write_events
 from tallystick.store.seals import seal_of
 from tallystick.store.system import SystemAccounts
 
@@ -232,13 +233,15 @@ class Writer:
                 self._update_system_accounts(raw, book)
 
     def _count(self, raw: Any, book: Book) -> None:  # noqa: ANN401
-        """Add to the counters of hourly limits and budgets, in sorted order."""
+        """Add to the counters of hourly limits, budgets and notifications, in sorted order."""
         if book.hourly_deltas:
             calls = [(*key, used) for key, used in sorted(book.hourly_deltas.items())]
             self._driver.insert(raw, _COUNT_HOURLY, calls)
         if book.budget_deltas:
             spent = [(*key, amount) for key, amount in sorted(book.budget_deltas.items())]
             self._driver.insert(raw, _COUNT_BUDGETS, spent)
+        if book.events:
+            write_events(self._driver, raw, book.new_id, book.events)
 
     def _insert_wallets(self, raw: Any, book: Book) -> None:  # noqa: ANN401
         wallets = book.new_wallets
