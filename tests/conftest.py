@@ -8,11 +8,17 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
 
 from tests.postgres import temporary_database, temporary_postgres
+
+if TYPE_CHECKING:
+    import stripe
+
+    from tests.stripe_double import StripeDouble
 
 # How long an example takes depends on the machine and on the database, not on what is tested.
 hypothesis.settings.register_profile("tallystick", deadline=None, print_blob=True)
@@ -76,6 +82,22 @@ def blank_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterat
     else:
         with temporary_database(request.getfixturevalue("postgres_server")) as url:
             yield url
+
+
+@pytest.fixture
+def stripe_double() -> Iterator["StripeDouble"]:
+    """Stripe for one test, which fails at its end if anybody broke Stripe's contract."""
+    from tests.stripe_double import StripeDouble
+
+    with StripeDouble() as double:
+        yield double
+    assert [] == double.violations
+
+
+@pytest.fixture
+def stripe_client(stripe_double: "StripeDouble") -> "stripe.StripeClient":
+    """The real SDK, talking to the double."""
+    return stripe_double.client()
 
 
 @pytest.fixture(autouse=True)

@@ -51,12 +51,18 @@ def test_every_setting_is_read() -> None:
         admin_key="tly_admin",
         public_url="https://tally.example.com",
         stripe_secret_key="sk_x",
-        stripe_webhook_secret="whsec_x",
+        stripe_webhook_secrets=("whsec_x",),
         stripe_api_base="http://127.0.0.1:12111",
         stripe_prices={"STRIPE_PRICE_STARTER": "price_1"},
         e2b_api_key="e2b_x",
         e2b_api_url="https://api.example.com",
     )
+
+
+def test_two_webhook_secrets_count_while_one_replaces_the_other() -> None:
+    """They stand in one variable with a comma between them, and spaces around it do no harm."""
+    config = Config.from_environment({"STRIPE_WEBHOOK_SECRET": "whsec_new, whsec_old"}, dotenv=None)
+    assert ("whsec_new", "whsec_old") == config.stripe_webhook_secrets
 
 
 def test_a_file_is_read_and_the_environment_wins(tmp_path: Path) -> None:
@@ -87,6 +93,8 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         ("E2B_API_URL", "http://[", "an address such as"),
         ("STRIPE_SECRET_KEY", "sk\n", "printable characters without spaces"),
         ("STRIPE_WEBHOOK_SECRET", "é", "printable characters without spaces"),
+        ("STRIPE_WEBHOOK_SECRET", "whsec_old,,whsec_new", "secrets with commas between them"),
+        ("STRIPE_WEBHOOK_SECRET", "whsec_old whsec_new", "printable characters without spaces"),
     ],
 )
 def test_a_mistake_names_its_variable(name: str, value: str, expected: str) -> None:

@@ -147,6 +147,9 @@ referred = 0
 [low_balance]
 credits = [1, 2.5]
 
+[expiry_notice]
+days = 3
+
 [priorities]
 bonus = 5
 """

@@ -121,6 +121,7 @@ def test_everything_in_a_full_economy_is_read() -> None:
             revenue_share=RevenueShare(7000, "ceil"),
             referral=Referral("USD", 5 * MICROS, 0),
             low_balance=LowBalance({"credits": (MICROS, 2_500_000)}),
+            expiry_notice_days=3,
             priorities={**DEFAULT_PRIORITIES, "bonus": 5},
         )
         == economy

@@ -131,6 +131,7 @@ MISTAKES = (
     ("[low_balance]\ncredits = []", 2, "low_balance.credits", "an array of numbers, smallest first",
      "an array"),
     ("[low_balance]\ncredits = 20", 2, "low_balance.credits", "an array of numbers, smallest first", "20"),
+    ("[expiry_notice]\ndays = 0", 2, "expiry_notice.days", "a whole number from 1 to 366", "0"),
     ("[low_balance]\ncredits = [0]", 2, "low_balance.credits", "an array of numbers, smallest first",
      "an array"),
     # Rewards

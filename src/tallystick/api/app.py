@@ -21,11 +21,14 @@ from tallystick.api.routes import (
     charges,
     customers,
     economy,
+    exports,
     grants,
     holds,
     identity,
     operations,
+    payments,
     settlements,
+    simulated,
 )
 from tallystick.bootstrap import Tally
 from tallystick.core.ids import to_text
@@ -36,6 +39,9 @@ ROUTERS = (
     holds.routes,
     settlements.routes,
     billing.routes,
+    payments.routes,
+    payments.dashboard,
+    exports.routes,
     grants.routes,
     identity.auth,
     identity.keys,
@@ -43,6 +49,7 @@ ROUTERS = (
     customers.budgets,
     economy.public,
     economy.clock,
+    simulated.routes,
     operations.routes,
 )
 
@@ -56,7 +63,7 @@ def create_app(
 ) -> FastAPI:
     """An ASGI application over the services of ``tally``, which the caller closes when the application has ended.
 
-    ``metrics`` are those that the group commit reports to; ``extra_routes`` are for benchmarks.
+    ``metrics`` are those that the group commit reports to; ``extra_routes`` are those of other doors.
     """
     figures = metrics or Metrics()
     figures.watch(worker_lag=worker_lag, queue_depth=lambda: tally.context.commit.depth)

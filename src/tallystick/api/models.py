@@ -332,6 +332,12 @@ class ClockBody(Body):
     now: str | None = Field(default=None, json_schema_extra={"format": "date-time"})
 
 
+class SimulateBody(Body):
+    """How much to refund, in the payment's currency; without it, all that is left."""
+
+    amount: Amount | None = None
+
+
 def read_item(item: object) -> ChargeItem:
     """One charge of a batch. Raises pydantic's ``ValidationError``."""
     return ChargeItem.model_validate(item)

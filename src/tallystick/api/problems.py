@@ -48,6 +48,7 @@ STATUSES: Final[Mapping[type[errors.Refusal], tuple[int, str]]] = {
     errors.EmailTaken: (409, "Email taken"),
     errors.IdempotencyInFlight: (409, "Request still running"),
     errors.TestClockRefused: (409, "Test clock refused"),
+    errors.NotSimulated: (409, "Not simulated"),
     errors.BodyTooLarge: (413, "Body too large"),
     errors.ValidationFailed: (422, "Validation failed"),
     errors.InvalidAmount: (422, "Invalid amount"),

@@ -6,14 +6,14 @@ import gc
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Final, Protocol
 
 import structlog
 import uvicorn
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 
 from tallystick.api import logs
 from tallystick.api.app import create_app
@@ -84,11 +84,13 @@ def serve(
     host: str = DEFAULT_HOST,
     port: int = DEFAULT_PORT,
     worker: Callable[[Tally], Background] | None = None,
+    pages: Callable[[Tally], Sequence[APIRouter]] = lambda _tally: (),
     say: Callable[[str], None] = print,
 ) -> None:
     """Serve until SIGINT or SIGTERM, then finish what runs, commit what is queued, and close.
 
     ``worker`` makes the worker that runs beside the door; without one, some other process has to do the due work.
+    ``pages`` gives the routes of the doors beside this one.
     ``say`` is told for people where the server listens and, on the first start, the new admin key. Raises
     ``ConfigurationError`` when it cannot start so.
     """
@@ -109,7 +111,7 @@ def serve(
             ending.callback(background.stop)
             background.start()
             lag = lambda: background.lag_seconds  # noqa: E731 - one line says it
-        app = create_app(tally, metrics=metrics, worker_lag=lag)
+        app = create_app(tally, metrics=metrics, worker_lag=lag, extra_routes=pages(tally))
         greet = partial(_greet, say, config, base=base, host=host, port=port, key=key)
         try:
             _server(app, host, port, greet).run([listening])

@@ -18,9 +18,11 @@ from tallystick.cli import (
     customers,
     economy,
     explain,
+    exports,
     grants,
     holds,
     keys,
+    payments,
     server,
     setup,
 )
@@ -70,7 +72,9 @@ server.register(root)
 setup.register(root)
 root.add(accounts.noun)
 root.add(balances.ruv)
+balances.billing.add(exports.noun)
 root.add(balances.billing)
+root.add(payments.noun)
 charges.register(root)
 economy.register(root)
 for noun in (holds.noun, grants.noun, keys.noun, budgets.noun, customers.noun):

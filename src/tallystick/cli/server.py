@@ -31,6 +31,7 @@ def serve(
 ) -> Output:
     """Run the server with its worker, until SIGTERM or Ctrl-C; --json prints one object a line."""
     from tallystick.api.server import serve as run
+    from tallystick.web import routers
     from tallystick.worker import Worker
 
     def say(line: str) -> None:
@@ -39,7 +40,7 @@ def serve(
         typer.echo(line)  # at once, also into a pipe
 
     config = read_config(database_url=database_url, economy=economy)
-    run(config, host=host, port=port, worker=Worker, say=say)
+    run(config, host=host, port=port, worker=Worker, pages=routers, say=say)
     return Output(None, lambda _out: None)
 
 
@@ -50,7 +51,7 @@ def worker(
     economy: EconomyOption = None,
     once: Annotated[bool, typer.Option("--once", help="Do what is due now, and leave: for cron.")] = False,
 ) -> Output:
-    """Do due work alone, until SIGTERM: expiry, ended holds, new periods. Any number may run."""
+    """Do due work alone, until SIGTERM: expiry, ended holds, new periods, deliveries. Any number may run."""
     import structlog
 
     from tallystick.api import logs
@@ -65,7 +66,7 @@ def worker(
     try:
         with Tally.from_config(config) as tally:
             if once:
-                return _done(tally.due_work.run_all())
+                return _done(tally.run_all())
             structlog.get_logger(__name__).info("worker runs", database=without_password(config.database_url))
             running = Worker(tally)
             running.start()

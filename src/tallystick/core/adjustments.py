@@ -5,8 +5,11 @@ from typing import ClassVar, NamedTuple
 
 from tallystick.core import errors
 from tallystick.core.book import MAX_BALANCE, Book, GrantTerms, Lot, PastCharge, Wallet
+from tallystick.core.decimals import to_decimal
+from tallystick.core.events import GRANT_CREATED, GRANT_VOIDED
 from tallystick.core.ids import to_text
 from tallystick.core.operations import Draw, Operation
+from tallystick.core.times import format_rfc3339
 from tallystick.core.words import CLAWBACK, COVER, REVENUE
 
 
@@ -132,6 +135,7 @@ class Grant(Operation):
             cost_micros=self.cost_micros,
         )
         transaction.subject_id = terms.lot.id
+        book.tell(self.customer_id, GRANT_CREATED, _told(terms.lot, self.amount, self.description))
         return GrantResult(
             terms.lot.id,
             transaction.id,
@@ -262,6 +266,20 @@ def _terms(book: Book, grant_id: int | None) -> GrantTerms:
     return terms
 
 
+def _told(lot: Lot, amount: int, reason: str | None) -> dict[str, object]:
+    """What an event says about a grant, and how much of it came or went."""
+    return {
+        "grant": to_text("grant", lot.id),
+        "unit": lot.unit,
+        "amount": to_decimal(amount),
+        "category": lot.category,
+        "origin": lot.origin,
+        "effective_at": format_rfc3339(lot.effective_at),
+        "expires_at": None if lot.expires_at is None else format_rfc3339(lot.expires_at),
+        "reason": reason,
+    }
+
+
 @dataclass(slots=True, kw_only=True)
 class VoidGrant(Operation):
     """Take back what is left of a grant made by mistake; what a hold has reserved of it follows when the hold ends."""
@@ -282,6 +300,7 @@ class VoidGrant(Operation):
         book.changed_grants[lot.id] = terms
         removed = book.lapse(transaction, wallet, lot)
         transaction.amount = removed
+        book.tell(lot.customer_id, GRANT_VOIDED, _told(lot, removed, self.description))
         return GrantResult(
             lot.id,
             transaction.id,

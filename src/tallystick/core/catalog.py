@@ -23,6 +23,8 @@ _LONGEST_SLIP = 100
 _A_MINUTE = Duration(0, MINUTE)
 _THREE_DAYS = Duration(0, 3 * DAY)
 
+EXPIRY_NOTICE_DAYS = 7
+
 # Lower is drawn first. The keys are the categories that a grant can have.
 DEFAULT_PRIORITIES: Mapping[str, int] = {
     "monthly_grant": 10,
@@ -275,9 +277,13 @@ class LowBalance:
 
     thresholds: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
+    def of(self, unit: str) -> tuple[int, ...]:
+        """Give the thresholds of a unit, lowest first; none when nothing is told."""
+        return self.thresholds.get(unit, ())
+
     def warning_below(self, unit: str) -> int | None:
         """Give the lowest threshold of a unit: below it, every answer about the balance carries a warning."""
-        thresholds = self.thresholds.get(unit, ())
+        thresholds = self.of(unit)
         return thresholds[0] if thresholds else None
 
 
@@ -308,6 +314,7 @@ class Economy:
     referral: Referral | None = None
     sandbox: SandboxRates | None = None
     low_balance: LowBalance = LowBalance()
+    expiry_notice_days: int = EXPIRY_NOTICE_DAYS
     priorities: Mapping[str, int] = field(default_factory=lambda: DEFAULT_PRIORITIES)
 
     def meter(self, name: str) -> Meter:

@@ -229,6 +229,8 @@ def _balance_facts(economy: Economy) -> Iterator[_Fact]:
         below = ", ".join(format_amount(threshold) for threshold in thresholds)
         gone = "everyone with this unit: no more warnings"
         yield _Fact(f"low balance in {unit}", "", below, "whoever falls below, from now on", gone)
+    days = f"{economy.expiry_notice_days} days before"
+    yield _Fact("notice of expiry", "", days, "grants that expire later than that", "")
     for category, priority in economy.priorities.items():
         affects = "credits granted from now on: lower is drawn first"
         yield _Fact("priority", f"of {category}", str(priority), affects, "")

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from tallystick.core.amounts import BASIS_POINTS, Rounding
 from tallystick.core.catalog import (
     DEFAULT_PRIORITIES,
+    EXPIRY_NOTICE_DAYS,
     Allowance,
     AutoRefill,
     Disputes,
@@ -60,6 +61,7 @@ _KINDS: tuple[PriceKind, ...] = ("free", "flat", "per_unit", "graduated", "volum
 _VERSION_DIGITS = 12
 _SECONDS_MAX = 366 * 24 * 3600
 _PRIORITY_MAX = 1000
+_NOTICE_DAYS_MAX = 366
 
 
 def load(text: str, *, name: str) -> Economy:
@@ -146,6 +148,7 @@ class _EconomyReader:
             referral=self.section("referral", self.read_referral),
             sandbox=self.section("sandbox", lambda table: _read_sandbox(table, meters)),
             low_balance=self.section("low_balance", self.read_low_balance) or LowBalance(),
+            expiry_notice_days=self.section("expiry_notice", _read_expiry_notice) or EXPIRY_NOTICE_DAYS,
             priorities=self.section("priorities", _read_priorities) or DEFAULT_PRIORITIES,
         )
         head.close()
@@ -371,6 +374,10 @@ def _read_revenue_share(table: Table) -> RevenueShare:
         author_basis_points=table.integer("author_basis_points", minimum=0, maximum=BASIS_POINTS),
         rounding=table.choice("rounding", _ROUNDINGS, "floor"),
     )
+
+
+def _read_expiry_notice(table: Table) -> int:
+    return table.integer("days", EXPIRY_NOTICE_DAYS, minimum=1, maximum=_NOTICE_DAYS_MAX)
 
 
 def _read_priorities(table: Table) -> dict[str, int]:

@@ -481,6 +481,16 @@ class TestClockRefused(Refusal):
     code = "test_clock_refused"
 
 
+class NotSimulated(Refusal):
+    """Use this in test mode and without a Stripe key only: there, payments are simulated."""
+
+    code = "not_simulated"
+
+    def __init__(self) -> None:
+        """There is nothing more to say."""
+        super().__init__("payments are not simulated here")
+
+
 class ServiceUnavailable(Refusal):
     """Send the same request with the same key again later: nothing was charged, or a repeat is safe."""
 

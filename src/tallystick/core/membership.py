@@ -1,16 +1,19 @@
 """A customer's beginning and its plan: opening wallets, sign-up grants, and changes of plan that never grant twice."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
 from tallystick.core import errors
 from tallystick.core.book import NEVER, Book, Membership, Transaction, Wallet
 from tallystick.core.catalog import Economy, Plan, SignUpGrant
+from tallystick.core.decimals import to_decimal
 from tallystick.core.due import grant_allowance, roll_forward
+from tallystick.core.events import PLAN_CHANGED
 from tallystick.core.operations import Operation
 from tallystick.core.plans import allowance_top_up, period_containing
-from tallystick.core.times import add
+from tallystick.core.times import add, format_rfc3339
+from tallystick.core.watch import begin
 from tallystick.core.words import COVER, UNLIMITED
 
 CoverChange = tuple[
@@ -53,6 +56,11 @@ def open_wallet(book: Book, customer_id: int, unit: str) -> Wallet:
     return wallet
 
 
+def watch_from_now(wallet: Wallet, economy: Economy, now: int) -> None:
+    """Have a new wallet watched for the economy's thresholds."""
+    wallet.set_watch(begin(economy.low_balance.of(wallet.unit), wallet.available(now)), wallet.refill_below)
+
+
 @dataclass(slots=True, kw_only=True)
 class OpenCustomer(Operation):
     """Give a new customer its wallets, what the economy grants at sign-up, and its first plan."""
@@ -68,7 +76,11 @@ class OpenCustomer(Operation):
         for grant in self.catalog.sign_up:
             self._give(book, grant)
         plan = self.catalog.plan(self.catalog.default_plan)
-        return join_plan(book, transaction, plan, self.catalog.priority)
+        result = join_plan(book, transaction, plan, self.catalog.priority)
+        for unit in self.catalog.units:
+            wallet = book.wallet(self.customer_id, unit)
+            watch_from_now(wallet, self.catalog, book.now)
+        return result
 
     def _give(self, book: Book, grant: SignUpGrant) -> None:
         """A transaction of its own, so that the statement says what each was for."""
@@ -123,6 +135,7 @@ class ChangePlan(Operation):
             membership.plan, membership.since = self.plan.name, book.now
         at_once = not (is_paid and membership.period_end <= book.now) and self.plan.starts == "now"
         granted = enter_plan(book, transaction, membership, self.plan, self.catalog.priority, at_once=at_once)
+        tell_plan(book, membership, old_name, granted)
         return PlanResult(
             transaction.id,
             self.customer_id,
@@ -133,6 +146,18 @@ class ChangePlan(Operation):
             transaction.at,
             cover_changes(covers, covers_of(book, self.customer_id)),
         )
+
+
+def tell_plan(book: Book, membership: Membership, previous: str, granted: Sequence[tuple[str, int]]) -> None:
+    """Tell of a plan that is another than before, with what came at once, per unit."""
+    if membership.plan != previous:
+        data = {
+            "plan": membership.plan,
+            "previous": previous,
+            "period_end": format_rfc3339(membership.period_end),
+            "granted": {unit: to_decimal(amount) for unit, amount in granted},
+        }
+        book.tell(membership.customer_id, PLAN_CHANGED, data)
 
 
 def join_plan(book: Book, transaction: Transaction, plan: Plan, priority: Callable[[str], int]) -> PlanResult:

@@ -12,7 +12,14 @@ from typing import ClassVar, Final, NamedTuple
 from tallystick.core.book import Book, Membership, Transaction, paid_period
 from tallystick.core.catalog import Economy, Plan
 from tallystick.core.due import grant_for_period, rolling_lots, trim_rollover
-from tallystick.core.membership import CoverChange, cover_changes, covers_of, enter_plan, set_covers
+from tallystick.core.membership import (
+    CoverChange,
+    cover_changes,
+    covers_of,
+    enter_plan,
+    set_covers,
+    tell_plan,
+)
 from tallystick.core.operations import Operation
 from tallystick.core.plans import allowance_top_up, period_containing
 
@@ -206,8 +213,12 @@ class _Change:
         self._grants = len(book.new_grants)
 
     def result(self, transaction: Transaction) -> PaidResult:
-        """The plan as it stands now, and what was granted since."""
+        """The plan as it stands now, and what was granted since; another plan is told of."""
         membership = self._membership
+        granted = [terms for terms in self._book.new_grants[self._grants :] if terms.amount]
+        tell_plan(
+            self._book, membership, self._previous, [(terms.lot.unit, terms.amount) for terms in granted]
+        )
         return PaidResult(
             transaction.id,
             membership.customer_id,
@@ -217,11 +228,7 @@ class _Change:
             membership.paid_by,
             membership.period_start,
             membership.period_end,
-            tuple(
-                (terms.lot.id, terms.lot.unit, terms.amount)
-                for terms in self._book.new_grants[self._grants :]
-                if terms.amount
-            ),
+            tuple((terms.lot.id, terms.lot.unit, terms.amount) for terms in granted),
             transaction.at,
             cover_changes(self._covers, covers_of(self._book, membership.customer_id)),
         )

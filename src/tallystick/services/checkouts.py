@@ -5,7 +5,7 @@ A purchase is written down before the provider is asked for its page, and nothin
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final
@@ -23,7 +23,7 @@ from tallystick.services.payers import parse_usd, payer_of, provider_errors, sho
 from tallystick.services.requests import digest_of, idempotency_fields
 from tallystick.store import memberships
 from tallystick.store import payments as store
-from tallystick.store.payments import PaymentRow
+from tallystick.store.payments import DisputeRow, PaymentRow, RefundRow
 
 SHORTEST: Final = 30 * MINUTE
 LONGEST: Final = 24 * HOUR
@@ -260,6 +260,23 @@ class Checkouts:
     def get(self, caller: Caller, payment_id: str) -> PaymentRow:
         """One payment. Raises ``NotFound``, also for another customer's."""
         return self._row(caller, payment_id)
+
+    def detail(
+        self, caller: Caller, payment_id: str
+    ) -> tuple[PaymentRow, Sequence[RefundRow], Sequence[DisputeRow]]:
+        """One payment with its refunds, oldest first, and its disputes. Raises ``NotFound``."""
+        row = self._row(caller, payment_id)
+        with self._context.database.read() as connection:
+            refunds = store.refunds_of(connection, row.id)
+            disputes = store.disputes_of(connection, row.id)
+        return row, refunds, tuple(disputes.values())
+
+    def open_disputes(self, caller: Caller) -> Sequence[DisputeRow]:
+        """Disputes that are not closed, those that must be answered soonest first; a thousand at most. For admins."""
+        if not caller.is_admin:
+            raise errors.NotAllowed("disputes are for admins")
+        with self._context.database.read() as connection:
+            return store.open_disputes(connection, limit=1000)
 
     def look(self, payment_id: str, token: str) -> PaymentRow:
         """What really came of a purchase, for its success page: the provider is asked, the address proves nothing.

@@ -21,6 +21,7 @@ from tallystick.core.operations import Operation
 from tallystick.ports import Dispute, OutcomeUnknown, PaymentProvider
 from tallystick.services import payment_notices
 from tallystick.services.context import Context
+from tallystick.services.payers import MICROS_PER_CENT
 from tallystick.services.payment_state import Facts, Verdict, judge, next_look
 from tallystick.services.refill_outcomes import note_refill
 from tallystick.services.requests import digest_of
@@ -30,7 +31,6 @@ from tallystick.store.results import idempotency_of
 
 SCOPE: Final = "payments"
 TRIES: Final = 5
-MICROS_PER_CENT: Final = 10_000
 _CLOSED: Final = frozenset({"won", "lost", "closed"})
 
 Mark = Callable[[Connection, str], None]

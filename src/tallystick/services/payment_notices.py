@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 from sqlalchemy.engine import Connection
 
-from tallystick.core.decimals import format_amount
+from tallystick.core.decimals import to_decimal
 from tallystick.core.ids import to_text
 from tallystick.core.times import format_rfc3339
 from tallystick.services.context import Context
+from tallystick.services.payers import MICROS_PER_CENT
+from tallystick.store import notifications
 from tallystick.store.payments import DisputeRow, PaymentRow
 from tallystick.store.refills import RefillRow
 
@@ -27,7 +30,7 @@ def tell(connection: Connection, context: Context, *, before: PaymentRow, after:
         facts = {
             **_facts(after),
             "refunded": _money(after.refunded_cents),
-            "credits_taken_back": format_amount(after.clawed_back),
+            "credits_taken_back": to_decimal(after.clawed_back),
         }
         _emit(connection, context, after.customer_id, "payment.refunded", facts)
 
@@ -87,17 +90,19 @@ def _facts(row: PaymentRow) -> dict[str, Any]:
         "amount": _money(row.amount_cents),
         "currency": row.currency,
         "unit": row.unit,
-        "credits": format_amount(row.credits),
+        "credits": to_decimal(row.credits),
         "invoice_url": row.invoice_url or row.receipt_url,
     }
 
 
-def _money(cents: int) -> str:
-    """An amount of US dollars as people write it; cents are exact."""
-    return f"{cents // 100}.{cents % 100:02d}"
+def _money(cents: int) -> Decimal:
+    """Cents as dollars."""
+    return to_decimal(cents * MICROS_PER_CENT)
 
 
 def _emit(
     connection: Connection, context: Context, customer_id: int, name: str, facts: dict[str, Any]
 ) -> None:
-    pass
+    notifications.emit(
+        connection, new_id=context.new_id, now=context.now(), customer_id=customer_id, type=name, data=facts
+    )

@@ -145,6 +145,8 @@ class PaymentRefunds:
         if refund.status == "new":
             self.carry_out(refund)
             return
+        # First: whatever happens now, its next turn comes later.
+        self._change(refund.id, look_at=self._context.now() + 60 * _AGAIN)
         with self._context.database.read() as connection:
             row = store.by_id(connection, refund.payment_id)
         assert row is not None

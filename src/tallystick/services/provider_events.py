@@ -89,7 +89,7 @@ class ProviderEvents:
         if outcome is None:
             context.database.transact(lambda connection: mark(connection, IGNORED))
             outcome = IGNORED
-        log.info("provider event", event=event.id, type=event.type, outcome=outcome)
+        log.info("provider event", id=event.id, type=event.type, outcome=outcome)
         return outcome
 
     def _marker(self, event: Event) -> Mark:

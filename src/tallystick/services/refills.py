@@ -137,6 +137,7 @@ class Refills:
                 updated_at=now,
             )
             refills.put(connection, row)
+            self._arm(connection, row, armed=enabled)
             return row
 
         row = self._context.database.transact(work)
@@ -240,6 +241,7 @@ class Refills:
             pause(connection, context, setting, GONE)
             return None
         decision = self._judge(connection, setting, economy.auto_refill, economy.purchase)
+        self._arm(connection, setting, armed=decision.reason in {"enough", "idle"})
         refills.change(connection, customer_id, wanted_at=setting.wanted_at, next_try_at=decision.again_at)
         if decision.reason in CAPS and decision.again_at is not None:
             self.outcomes[decision.reason] += 1
@@ -253,6 +255,17 @@ class Refills:
             pause(connection, context, setting, NO_CARD)
             return None
         return self._write_down(connection, setting, economy, decision.cents, payer, now)
+
+    def _arm(self, connection: Connection, setting: RefillRow, *, armed: bool) -> None:
+        """Have the next charge below the threshold leave a mark, or no charge while it is known that one is wanted."""
+        self._context.ledger.set_refill_below(
+            connection,
+            setting.customer_id,
+            setting.unit,
+            setting.threshold if armed else None,
+            now=self._context.now(),
+            at_once=False,
+        )
 
     def _judge(
         self, connection: Connection, setting: RefillRow, terms: AutoRefill, sale: PurchaseRange

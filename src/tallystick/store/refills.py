@@ -8,7 +8,8 @@ from typing import Final
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from tallystick.store.schema_payments import auto_refills, refill_requests
+from tallystick.store.schema import refill_requests
+from tallystick.store.schema_payments import auto_refills
 
 
 @dataclass(frozen=True, slots=True)

@@ -189,14 +189,6 @@ Index(
     postgresql_where=auto_refills.c.next_try_at.is_not(None),
 )
 
-refill_requests = Table(
-    "refill_requests",
-    metadata,
-    _id("customer_id"),
-    Column("unit", Text, primary_key=True),
-    _number("at", nullable=False),
-)
-
 subscriptions = Table(
     "subscriptions",
     metadata,

@@ -21,6 +21,8 @@ _PUT = sa.text(
     "ON CONFLICT (name) DO UPDATE SET value = excluded.value"
 )
 
+_PUT_ONCE = sa.text("INSERT INTO settings (name, value) VALUES (:name, :value) ON CONFLICT (name) DO NOTHING")
+
 
 def get(connection: Connection, name: str) -> str | None:
     """A setting's value, or None."""
@@ -37,6 +39,12 @@ def get_raw(driver: Driver, raw: Any, name: str) -> str | None:  # noqa: ANN401 
 def put(connection: Connection, name: str, value: str) -> None:
     """Set a setting."""
     connection.execute(_PUT, {"name": name, "value": value})
+
+
+def put_once(connection: Connection, name: str, value: str) -> str:
+    """Set a setting that nobody has set; gives the one that stands."""
+    connection.execute(_PUT_ONCE, {"name": name, "value": value})
+    return str(connection.execute(sa.select(settings.c.value).where(settings.c.name == name)).scalar_one())
 
 
 def next_node(connection: Connection) -> int:

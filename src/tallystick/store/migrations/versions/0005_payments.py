@@ -6,7 +6,7 @@ from tallystick.store import schema_payments
 from tallystick.store.schema import metadata
 
 revision = "0005"
-down_revision = "0001"
+down_revision = "0004"
 
 
 def upgrade() -> None:
@@ -18,7 +18,6 @@ def upgrade() -> None:
         schema_payments.payment_disputes,
         schema_payments.stripe_events,
         schema_payments.auto_refills,
-        schema_payments.refill_requests,
         schema_payments.subscriptions,
     )
     metadata.create_all(op.get_bind(), tables=tables)

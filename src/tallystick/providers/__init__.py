@@ -1,0 +1,1 @@
+"""Adapters to what others run: payment providers, one module or package each, behind the port."""
