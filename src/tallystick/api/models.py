@@ -325,6 +325,12 @@ class TierBody(Body):
     customer: CustomerName | None = None
 
 
+class PortalBody(Body):
+    """Whose page to open."""
+
+    customer: CustomerName | None = None
+
+
 class ClockBody(Body):
     """How far to move the test clock: by a duration, or to a moment."""
 

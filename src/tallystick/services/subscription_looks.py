@@ -150,11 +150,15 @@ class SubscriptionLooks:
     # --- what the clock does ---------------------------------------------------------------------------------------
 
     def look_later(self, row: SubscriptionRow) -> None:
-        """Ask again after a while: nothing is known that was not known before."""
-        values = {"look_at": next_look(row.looks, self._context.now()), "looks": row.looks + 1}
-        self._context.database.transact(
-            lambda connection: store.change(connection, row.customer_id, **values)
-        )
+        """Ask again after a while, where nothing is known that was not known before."""
+
+        def work(connection: Connection) -> None:
+            current = store.get(connection, row.provider, row.customer_id, lock=True)
+            if current is not None and current.look_at == row.look_at:
+                at = next_look(row.looks, self._context.now())
+                store.change(connection, row.customer_id, look_at=at, looks=row.looks + 1)
+
+        self._context.database.transact(work)
 
     def give_up(self, row: SubscriptionRow) -> None:
         """A page whose making was never answered: nobody was shown its address, so nobody can pay on it."""
@@ -345,6 +349,8 @@ class SubscriptionLooks:
             "look_at": self._look_at(row, subscription),
             "looks": row.looks + 1 if subscription.status in {"past_due", "incomplete", "unpaid"} else 0,
         }
+        if row.ends_at is not None and subscription.ends_at is None:
+            values["next_plan"] = None  # Its end was taken back, here or at the provider's page.
         if ended:
             values |= {"wanted": None, "wanted_number": None, "next_plan": None}
         if any(getattr(row, name) != value for name, value in values.items()):
