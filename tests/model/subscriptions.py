@@ -83,11 +83,15 @@ class Subscriptions(State):
         previous, plan, made = customer.plan, operation.plan, []
         if customer.payer == operation.subscription:
             self._put_away(customer)
-            over = customer.period[1] <= self.now
-            at = customer.period[1] if over else max(self.now, customer.period[0])
+            last = max(
+                key[1] for key in customer.earlier if isinstance(key, tuple) and key[0] == customer.payer
+            )
+            over = last <= self.now
+            at = last if over else max(self.now, customer.period[0])
+            mine = customer.granted | customer.earlier[customer.payer, last]
             customer.payer, customer.plan, customer.anchor_at = None, plan.name, at
             customer.period = period_around(plan.renews, at, at)
-            granted = Counter() if over else customer.granted
+            granted = Counter() if over else mine
             customer.granted = granted | customer.earlier.get(customer.period[0], Counter())
             known = len(self.grants)
             self._enter(customer, plan)

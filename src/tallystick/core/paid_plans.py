@@ -180,18 +180,20 @@ class EndPaidPlan(Operation):
 
     def _leave(self, book: Book, transaction: Transaction, membership: Membership) -> None:
         _remember(membership)
-        is_over = membership.period_end <= book.now
+        # Its last bills may have come late, when it had ended already.
+        prefix = paid_period(self.subscription, "")
+        end = max(int(name[len(prefix) :]) for name in membership.before if name.startswith(prefix))
         # A clock that went back does not bring back a period that was granted already.
-        at = membership.period_end if is_over else max(book.now, membership.period_start)
-        granted = {} if is_over else dict(membership.granted)
+        at = end if end <= book.now else max(book.now, membership.period_start)
+        granted = _most(membership.granted, membership.before[paid_period(self.subscription, end)])
+        if end <= book.now:
+            granted = {}
         membership.paid_by = membership.paid_from = None
         if self.plan.name != membership.plan:
             membership.plan, membership.since = self.plan.name, book.now
         membership.anchor_at = at
         membership.period_start, membership.period_end = period_containing(self.plan.renews, at, at)
-        for unit, amount in membership.before.get(membership.period_name, {}).items():
-            granted[unit] = max(amount, granted.get(unit, 0))
-        membership.granted = granted
+        membership.granted = _most(granted, membership.before.get(membership.period_name, {}))
         enter_plan(
             book,
             transaction,
@@ -232,6 +234,11 @@ class _Change:
             transaction.at,
             cover_changes(self._covers, covers_of(self._book, membership.customer_id)),
         )
+
+
+def _most(one: Granted, other: Granted) -> Granted:
+    """The larger amount of each unit."""
+    return {unit: max(one.get(unit, 0), other.get(unit, 0)) for unit in {**one, **other}}
 
 
 def _remember(membership: Membership) -> None:

@@ -65,7 +65,9 @@ def _status(row: PaymentRow, facts: Facts) -> tuple[str, str | None, str | None]
         return row.status, row.failure, row.failure_text
     if row.kind == "refill":
         return _of_payment(row, facts.payment)
-    if row.kind == "invoice":  # Who follows subscriptions books a paid bill with its period; here it may only go back.
+    if (
+        row.kind == "invoice"
+    ):  # Who follows subscriptions books a paid bill with its period; here it may only go back.
         return row.status, row.failure, row.failure_text
     if facts.checkout is None:
         return row.status, row.failure, row.failure_text

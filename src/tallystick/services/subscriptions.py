@@ -251,19 +251,22 @@ class Subscriptions:
         ordered = self._context.database.transact(work)
         if ordered is None:
             return None
-        with provider_errors():
-            page = self._make_page(ordered, plan, payer=payer)
-        self._context.database.transact(lambda connection: self._note_page(connection, ordered, page))
-        if page.url is None:
+        url, ends = ordered.checkout_url, ordered.expires_at
+        if url is None:
+            with provider_errors():
+                page = self._make_page(ordered, plan, payer=payer)
+            self._context.database.transact(lambda connection: self._note_page(connection, ordered, page))
+            url, ends = page.url, page.expires_at
+        if url is None:
             return None
         return TierView(
             customer_id=customer_id,
             tier=plan.name,
             previous=self._membership(customer_id).plan,
             effective_at=now,
-            period_end=page.expires_at,
+            period_end=ends or now,
             granted={},
-            checkout_url=page.url,
+            checkout_url=url,
         )
 
     def _close_page(self, row: SubscriptionRow) -> None:
