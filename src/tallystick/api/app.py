@@ -67,6 +67,7 @@ def create_app(
     """
     figures = metrics or Metrics()
     figures.watch(worker_lag=worker_lag, queue_depth=lambda: tally.context.commit.depth)
+    tally.refills.observe = figures.refilled
     gate = Gate(
         lambda tokens: tally.identity.authenticate_all(tokens, tally.context.now()),
         in_thread=not tally.database.is_sqlite,
