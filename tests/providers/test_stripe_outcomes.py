@@ -174,6 +174,21 @@ def test_a_key_that_stripe_does_not_know(stripe_double: StripeDouble, payer: str
         list(stranger.events(since=0))
 
 
+@pytest.mark.usefixtures("card")
+def test_a_refusal_that_is_none_of_the_usual(
+    stripe_double: StripeDouble, payments: StripePayments, payer: str
+) -> None:
+    """A 402 without a payment is no decline, and a page that may not be ended is still open."""
+    stripe_double.faults.fail(CHARGES, status=402)
+    with pytest.raises(ProviderRefused):
+        payments.charge_card(refill(payer), key="k")
+    page = payments.create_checkout(pack(payer, now=moment(stripe_double)), key="page")
+    stripe_double.faults.fail("/v1/checkout/sessions/.*/expire", status=403)
+    with pytest.raises(ProviderRefused):
+        payments.expire_checkout(page.id)
+    assert "open" == there(payments.checkout(page.id)).status
+
+
 def test_an_address_that_is_not_stripes(stripe_double: StripeDouble, payer: str) -> None:
     """A 404 that Stripe has not written is no "there is no such thing"."""
     lost = StripePayments(
