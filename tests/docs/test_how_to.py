@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from tallystick.core.economy_file import load
+from tallystick.providers.stripe import SUBSCRIBED
 from tests.servers import Server, running_server
 
 DOCS = Path(__file__).parent.parent.parent / "docs"
@@ -32,6 +33,13 @@ def test_economy_files_in_the_documentation_are_valid() -> None:
     assert {"tutorial", "write-an-economy-file"} <= {name for name, _ in shown}
     for name, text in shown:
         assert load(text, name=name).meters
+
+
+def test_going_live_with_stripe_names_every_event() -> None:
+    """The events to subscribe to are those that the provider understands, each once."""
+    page = (DOCS / "how-to" / "go-live-with-stripe.md").read_text()
+    listed = re.findall(r"^\| `([a-z_]+(?:\.[a-z_]+)+)` \|", page, re.MULTILINE)
+    assert list(SUBSCRIBED) == listed
 
 
 @pytest.fixture
