@@ -119,7 +119,14 @@ def test_an_answer_that_breaks_off_is_told(broken: str, local: Program, tmp_path
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_stopped_export_leaves_no_half_file(broken: str, tmp_path: Path, number: signal.Signals) -> None:
     """Ctrl-C or a time-out: what was written so far is gone."""
-    command = [PROGRAMS / "tally", "billing", "export", "transactions", "--output", "found.csv"]
+    command: list[str | Path] = [
+        PROGRAMS / "tally",
+        "billing",
+        "export",
+        "transactions",
+        "--output",
+        "found.csv",
+    ]
     environ = clean_environ() | {"TALLY_URL": broken, "TALLY_API_KEY": "k"}
     process = subprocess.Popen(
         command, cwd=tmp_path, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -139,7 +146,16 @@ def test_a_stopped_export_leaves_no_half_file(broken: str, tmp_path: Path, numbe
 def test_a_terminal_sees_progress(server: Server, customer: str, tmp_path: Path) -> None:
     """On standard error; the file has nothing of it."""
     ours, theirs = pty.openpty()
-    command = [PROGRAMS / "tally", "billing", "export", "usage", "--customer", customer, "--output", "u.csv"]
+    command: list[str | Path] = [
+        PROGRAMS / "tally",
+        "billing",
+        "export",
+        "usage",
+        "--customer",
+        customer,
+        "--output",
+        "u.csv",
+    ]
     environ = clean_environ() | {"TALLY_URL": server.url, "TALLY_API_KEY": ADMIN_KEY, "TERM": "xterm"}
     process = subprocess.Popen(command, cwd=tmp_path, env=environ, stdout=subprocess.PIPE, stderr=theirs)
     os.close(theirs)
