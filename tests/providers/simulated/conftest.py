@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.providers.simulation import Simulation
+from tests.providers.simulated.simulation import Simulation
 
 
 @pytest.fixture
