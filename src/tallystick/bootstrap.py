@@ -51,6 +51,7 @@ class Tally:
         source: Callable[[], int],
         observe: Callable[[int, float], None],
         payment_provider: PaymentProvider | None = None,
+        simulate_payments: bool = True,
     ) -> None:
         self.database = database
         self.clock = Clock(database, movable=test_mode, source=source)
@@ -70,7 +71,7 @@ class Tally:
         self.economies = Economies(self.context)
         self.economies.activate(economy)
         self.simulated_payments: SimulatedPayments | None = None
-        if payment_provider is None:
+        if payment_provider is None and simulate_payments:
             payment_provider = self.simulated_payments = SimulatedPayments(
                 database,
                 now=self.clock.now,
@@ -78,7 +79,7 @@ class Tally:
                 random=secrets.token_bytes,
                 public_url=public_url,
             )
-        self.payment_provider: PaymentProvider = payment_provider
+        self.payment_provider = payment_provider
         self.simulated_controls = SimulatedControls(self.simulated_payments, test_mode=test_mode)
         steps = [] if self.simulated_payments is None else [self.simulated_payments.run_once]
         self.due_work = DueWork(self.context, steps=steps)
@@ -110,11 +111,12 @@ class Tally:
         source: Callable[[], int] = system_time,
         observe: Callable[[int, float], None] = lambda _size, _seconds: None,
         payment_provider: PaymentProvider | None = None,
+        simulate_payments: bool = True,
     ) -> Tally:
         """Open a database, bring it to the newest schema, and activate an economy.
 
         ``source`` is the clock (microseconds since the epoch); ``observe`` is told of each batch its size and seconds.
-        Without a ``payment_provider``, payments are simulated.
+        Without a ``payment_provider``, payments are simulated, unless it is said that they are not.
         """
         migrate(url)
         return cls(
@@ -125,6 +127,7 @@ class Tally:
             source=source,
             observe=observe,
             payment_provider=payment_provider,
+            simulate_payments=simulate_payments,
         )
 
     @classmethod
@@ -146,7 +149,8 @@ class Tally:
             test_mode=not config.is_live,
             public_url=config.public_url or public_url or DEFAULT_PUBLIC_URL,
             observe=observe,
-            payment_provider=_stripe_of(config),
+            # INTEGRATOR: with a key, pass payment_provider=tallystick.providers.stripe.StripePayments(…)
+            simulate_payments=config.stripe_secret_key is None,
         )
         if config.is_live and tally.clock.stored_offset():
             tally.close()
@@ -167,11 +171,3 @@ class Tally:
     def __exit__(self, *_error: object) -> None:
         """Close at the end of the block."""
         self.close()
-
-
-def _stripe_of(config: Config) -> PaymentProvider | None:
-    """Stripe, where its key is set; None where payments are simulated."""
-    if config.stripe_secret_key is None:
-        return None
-    # INTEGRATOR: return tallystick.providers.stripe.StripePayments(…) here.
-    raise ConfigurationError("STRIPE_SECRET_KEY: expected none: payments with Stripe are not there yet")

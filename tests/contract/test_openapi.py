@@ -49,6 +49,7 @@ CALLS = {
     ("delete", "/budgets/{budget_id}"),
     ("get", "/economy"),
     ("post", "/test/clock"),
+    ("post", "/test/payments/{payment}/{action}"),
     ("post", "/settlements"),
 }
 
