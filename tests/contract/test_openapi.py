@@ -52,6 +52,7 @@ CALLS = {
     ("delete", "/budgets/{budget_id}"),
     ("get", "/economy"),
     ("post", "/test/clock"),
+    ("post", "/test/payments/{payment}/{action}"),
     ("post", "/settlements"),
 }
 
