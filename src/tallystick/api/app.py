@@ -26,6 +26,7 @@ from tallystick.api.routes import (
     identity,
     operations,
     settlements,
+    webhooks,
 )
 from tallystick.bootstrap import Tally
 from tallystick.core.ids import to_text
@@ -41,6 +42,7 @@ ROUTERS = (
     identity.keys,
     customers.customers,
     customers.budgets,
+    webhooks.routes,
     economy.public,
     economy.clock,
     operations.routes,

@@ -23,6 +23,7 @@ from tallystick.cli import (
     keys,
     server,
     setup,
+    webhooks,
 )
 from tallystick.cli.frame import JsonOption, Noun, Session
 
@@ -73,7 +74,7 @@ root.add(balances.ruv)
 root.add(balances.billing)
 charges.register(root)
 economy.register(root)
-for noun in (holds.noun, grants.noun, keys.noun, budgets.noun, customers.noun):
+for noun in (holds.noun, grants.noun, keys.noun, budgets.noun, customers.noun, webhooks.noun):
     root.add(noun)
 explain.register(root)
 audit.register(root)
