@@ -33,6 +33,17 @@ CALLS = {
     ("get", "/billing/export/usage"),
     ("get", "/billing/export/payments"),
     ("post", "/billing/tier"),
+    ("post", "/billing/checkout"),
+    ("post", "/api/dashboard/billing/checkout"),
+    ("post", "/billing/webhook"),
+    ("get", "/billing/payments"),
+    ("get", "/billing/payments/{payment_id}"),
+    ("post", "/billing/payments/{payment_id}/refund"),
+    ("get", "/billing/auto-refill"),
+    ("put", "/billing/auto-refill"),
+    ("post", "/billing/card"),
+    ("get", "/billing/disputes"),
+    ("post", "/billing/reconcile"),
     ("get", "/prices"),
     ("post", "/quotes"),
     ("post", "/charges"),
@@ -69,7 +80,7 @@ CALLS = {
     ("put", "/notifications/preferences"),
 }
 
-WITHOUT_KEY = {"/auth/register", "/auth/login", "/prices", "/economy"}
+WITHOUT_KEY = {"/auth/register", "/auth/login", "/prices", "/economy", "/billing/webhook"}
 WITH_IDEMPOTENCY_KEY = {
     "/charges",
     "/charges/{charge_id}/refund",
@@ -80,6 +91,9 @@ WITH_IDEMPOTENCY_KEY = {
     "/grants/{grant_id}/void",
     "/grants/{grant_id}/clawback",
     "/billing/tier",
+    "/billing/checkout",
+    "/api/dashboard/billing/checkout",
+    "/billing/payments/{payment_id}/refund",
     "/settlements",
 }
 
