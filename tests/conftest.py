@@ -3,20 +3,39 @@
 A database that should be there and is not fails the test; nothing here skips.
 """
 
+import os
 import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
 
 from tests.postgres import temporary_database, temporary_postgres
 
+if TYPE_CHECKING:
+    import stripe
+
+    from tests.stripe_double import StripeDouble
+
 # How long an example takes depends on the machine and on the database, not on what is tested.
 hypothesis.settings.register_profile("tallystick", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("tallystick")
+
+
+# The suite against Stripe's own test mode is for whoever has an account there. It is not skipped without one, for a skip
+# reads as if there were something to mend here: it is left out, and each run says so.
+STRIPE_KEY = "STRIPE_TEST_SECRET_KEY"
+collect_ignore = [] if os.environ.get(STRIPE_KEY) else ["providers/test_stripe_live.py"]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say what was not run."""
+    if collect_ignore:
+        terminalreporter.write_line(f"Stripe's own test mode: not run (no {STRIPE_KEY})")
 
 
 @pytest.fixture(scope="session")
@@ -76,6 +95,21 @@ def blank_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterat
     else:
         with temporary_database(request.getfixturevalue("postgres_server")) as url:
             yield url
+
+
+@pytest.fixture
+def stripe_double() -> Iterator["StripeDouble"]:
+    """Stripe for one test, which fails at its end if anybody broke Stripe's contract."""
+    from tests.stripe_double import judged_double
+
+    with judged_double() as double:
+        yield double
+
+
+@pytest.fixture
+def stripe_client(stripe_double: "StripeDouble") -> "stripe.StripeClient":
+    """The real SDK, talking to the double."""
+    return stripe_double.client()
 
 
 @pytest.fixture(autouse=True)

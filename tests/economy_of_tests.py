@@ -64,6 +64,10 @@ amount = 50
 [plans.pause]
 title = "Pause: nothing"
 renews = "anniversary"
+
+[low_balance]
+credits = [20, 90, 200]
+USD = [2]
 """
 
 

@@ -54,6 +54,9 @@ amount = 500000000
 category = "bonus"
 description = "Second lot"
 
+[low_balance]
+credits = [20, 100]
+
 [meters.lookup]
 category = "api"
 description = "One look-up"

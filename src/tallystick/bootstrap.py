@@ -3,39 +3,68 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from threading import Event
 from typing import Final, Self
 
-from tallystick.config import Config
+from tallystick.config import Config, Outgoing
 from tallystick.core.errors import ConfigurationError
 from tallystick.core.ids import IdSource
+from tallystick.core.times import DAY
 from tallystick.ports import PaymentProvider
+from tallystick.providers.mail import SmtpMailer
 from tallystick.providers.simulated import SimulatedPayments
+from tallystick.providers.stripe import StripePayments
+from tallystick.providers.webhooks import WebhookSender
 from tallystick.services.billing import Billing, HoldsView
 from tallystick.services.budgets import Budgets
 from tallystick.services.charges import Charges
+from tallystick.services.checkouts import Checkouts
 from tallystick.services.clock import Clock, system_time
 from tallystick.services.context import ActiveEconomy, Context
 from tallystick.services.customers import Customers
+from tallystick.services.delivery import Delivery
 from tallystick.services.due_work import DueWork
 from tallystick.services.economies import Economies
+from tallystick.services.endpoints import Endpoints
 from tallystick.services.explain import Explain
+from tallystick.services.exports import Exports
+from tallystick.services.fulfilment import Fulfilment
 from tallystick.services.grants import Grants, Wallets
 from tallystick.services.group_commit import GroupCommit
 from tallystick.services.health import Health
 from tallystick.services.holds import Holds
 from tallystick.services.identity import Identity
-from tallystick.services.keys import Keys
+from tallystick.services.keys import Keys, new_secret
+from tallystick.services.notifications import Notifications
+from tallystick.services.payment_refunds import PaymentRefunds
+from tallystick.services.payment_work import PaymentWork
 from tallystick.services.plans import Plans
 from tallystick.services.pricing import Pricing
+from tallystick.services.provider_events import ProviderEvents
+from tallystick.services.reconciler import Reconciler
+from tallystick.services.refills import Refills
 from tallystick.services.settlements import Settlements
 from tallystick.services.simulated_controls import SimulatedControls
 from tallystick.services.test_clock import TestClock
+from tallystick.services.watch import BalanceWatch
+from tallystick.services.work import Work, run_all
 from tallystick.store import settings
 from tallystick.store.engine import Database, migrate
 from tallystick.store.ledger import Ledger
 
 DEFAULT_PUBLIC_URL: Final = "http://127.0.0.1:8080"
+
+
+class _Unsubscribed:
+    def look_checkout(self, page: object, mark: object) -> str | None:
+        return None
+
+    def look_invoice(self, invoice_id: str, mark: object) -> str | None:
+        return None
+
+    def look_subscription(self, subscription_id: str, mark: object) -> str | None:
+        return None
 
 
 class Tally:
@@ -51,14 +80,19 @@ class Tally:
         source: Callable[[], int],
         observe: Callable[[int, float], None],
         payment_provider: PaymentProvider | None = None,
-        simulate_payments: bool = True,
+        prices: Mapping[str, str] | None = None,
+        outgoing: Outgoing | None = None,
     ) -> None:
         self.database = database
         self.clock = Clock(database, movable=test_mode, source=source)
         self.ids = IdSource(now=self.clock.now, node=database.transact(settings.next_node))
         active = ActiveEconomy()
         ledger = Ledger(driver=database.driver, new_id=self.ids.next, economy=active)
-        commit = GroupCommit(database=database, ledger=ledger, now=self.clock.moment, observe=observe)
+        # Set when a batch left something for the worker, so that a worker of this process need not find it by itself.
+        self.wake = Event()
+        commit = GroupCommit(
+            database=database, ledger=ledger, now=self.clock.moment, observe=observe, alerted=self.wake.set
+        )
         self.context = Context(
             database=database,
             ledger=ledger,
@@ -71,7 +105,7 @@ class Tally:
         self.economies = Economies(self.context)
         self.economies.activate(economy)
         self.simulated_payments: SimulatedPayments | None = None
-        if payment_provider is None and simulate_payments:
+        if payment_provider is None:
             payment_provider = self.simulated_payments = SimulatedPayments(
                 database,
                 now=self.clock.now,
@@ -79,12 +113,21 @@ class Tally:
                 random=secrets.token_bytes,
                 public_url=public_url,
             )
-        self.payment_provider = payment_provider
+        self.payment_provider: PaymentProvider = payment_provider
         self.simulated_controls = SimulatedControls(self.simulated_payments, test_mode=test_mode)
-        steps = [] if self.simulated_payments is None else [self.simulated_payments.run_once]
-        self.due_work = DueWork(self.context, steps=steps)
-        self.test_clock = TestClock(self.context, self.clock, self.due_work, test_mode=test_mode)
+        self.watch = BalanceWatch(self.context, self.economies)
         self.customers = Customers(self.context)
+        self._open_payments(prices or {})
+        self._open_notifications(outgoing or Outgoing(), test_mode=test_mode)
+        self.due_work = DueWork(self.context, self.watch)
+        self.works: list[Work] = [self.due_work, PaymentWork(self._payment_steps()), self.delivery]
+        self.test_clock = TestClock(
+            self.context,
+            self.clock,
+            self.works,
+            test_mode=test_mode,
+            simulated=self.simulated_payments is not None,
+        )
         self.identity = Identity(self.context, self.customers)
         self.keys = Keys(self.context, self.customers)
         self.budgets = Budgets(self.context, self.customers)
@@ -93,12 +136,57 @@ class Tally:
         self.holds = Holds(self.context, pricing)
         self.holds_view = HoldsView(self.context, self.customers)
         self.billing = Billing(self.context, self.customers)
+        self.exports = Exports(self.context, self.customers)
         self.explain = Explain(self.context, self.customers, self.economies)
         self.health = Health(self.context)
         self.grants = Grants(self.context, self.customers)
         self.plans = Plans(self.context, self.customers)
         self.wallets = Wallets(self.context, self.customers)
         self.settlements = Settlements(self.context, self.customers, pricing)
+
+    def _open_payments(self, prices: Mapping[str, str]) -> None:
+        context, provider = self.context, self.payment_provider
+        self.fulfilment = Fulfilment(context, provider)
+        self.checkouts = Checkouts(
+            context, self.customers, provider, self.fulfilment, prices=prices, random_text=new_secret
+        )
+        self.payment_refunds = PaymentRefunds(context, provider, self.checkouts, self.fulfilment)
+        self.refills = Refills(context, self.customers, provider, self.fulfilment)
+        self.provider_events = ProviderEvents(
+            context, provider, self.fulfilment, self.refills, _Unsubscribed()
+        )
+        self.reconciler = Reconciler(
+            context,
+            provider,
+            fulfilment=self.fulfilment,
+            refills=self.refills,
+            refunds=self.payment_refunds,
+            events=self.provider_events,
+        )
+
+    def _payment_steps(self) -> list[Callable[[], dict[str, int]]]:
+        """What is due with payments, in the order in which one leads to the next."""
+        steps: list[Callable[[], dict[str, int]]] = [self.refills.run_once, self.reconciler.run_once]
+        simulated = self.simulated_payments
+        if simulated is not None:
+            steps += [simulated.run_once, lambda: simulated.deliver(self.provider_events.receive)]
+        return steps
+
+    def _open_notifications(self, outgoing: Outgoing, *, test_mode: bool) -> None:
+        """What tells others what happened: by webhook, and by e-mail where there is a mail server."""
+        webhooks = WebhookSender(allow_private=outgoing.allow_private)
+        mail = None if outgoing.smtp is None else SmtpMailer(outgoing.smtp, sender=outgoing.mail_from)
+        self.endpoints = Endpoints(
+            self.context, self.customers, check_host=webhooks.check_host, https_only=not test_mode
+        )
+        self.notifications = Notifications(self.context, self.customers, mails=mail is not None)
+        self.delivery = Delivery(
+            self.context, webhooks=webhooks, mail=mail, disable_after=outgoing.disable_after_days * DAY
+        )
+
+    def run_all(self) -> dict[str, int]:
+        """Do all that is due, until nothing is; gives how much of each kind."""
+        return run_all(self.works)
 
     @classmethod
     def open(
@@ -111,12 +199,13 @@ class Tally:
         source: Callable[[], int] = system_time,
         observe: Callable[[int, float], None] = lambda _size, _seconds: None,
         payment_provider: PaymentProvider | None = None,
-        simulate_payments: bool = True,
+        prices: Mapping[str, str] | None = None,
+        outgoing: Outgoing | None = None,
     ) -> Tally:
         """Open a database, bring it to the newest schema, and activate an economy.
 
         ``source`` is the clock (microseconds since the epoch); ``observe`` is told of each batch its size and seconds.
-        Without a ``payment_provider``, payments are simulated, unless it is said that they are not.
+        Without a ``payment_provider``, payments are simulated.
         """
         migrate(url)
         return cls(
@@ -127,7 +216,8 @@ class Tally:
             source=source,
             observe=observe,
             payment_provider=payment_provider,
-            simulate_payments=simulate_payments,
+            prices=prices,
+            outgoing=outgoing,
         )
 
     @classmethod
@@ -149,18 +239,21 @@ class Tally:
             test_mode=not config.is_live,
             public_url=config.public_url or public_url or DEFAULT_PUBLIC_URL,
             observe=observe,
-            # INTEGRATOR: with a key, pass payment_provider=tallystick.providers.stripe.StripePayments(…)
-            simulate_payments=config.stripe_secret_key is None,
+            payment_provider=_stripe_of(config),
+            prices=config.stripe_prices,
+            outgoing=config.outgoing,
         )
-        if config.is_live and tally.clock.stored_offset():
+        if tally.clock.stored_offset() and (config.is_live or tally.simulated_payments is None):
             tally.close()
+            name = "TALLY_MODE: expected test" if config.is_live else "STRIPE_SECRET_KEY: expected none"
             raise ConfigurationError(
-                "TALLY_MODE: expected test: this database was run on a test clock, which is ahead of the real time"
+                f"{name}: this database was run on a test clock, which is ahead of the real time"
             )
         return tally
 
     def close(self) -> None:
-        """Commit what is queued, then close the database."""
+        """End deliveries, commit what is queued, then close the database."""
+        self.delivery.close()
         self.context.commit.close()
         self.database.close()
 
@@ -171,3 +264,15 @@ class Tally:
     def __exit__(self, *_error: object) -> None:
         """Close at the end of the block."""
         self.close()
+
+
+def _stripe_of(config: Config) -> PaymentProvider | None:
+    """Stripe, where its key is set; None where payments are simulated."""
+    if config.stripe_secret_key is None:
+        return None
+    return StripePayments(
+        config.stripe_secret_key,
+        webhook_secrets=config.stripe_webhook_secrets,
+        api_base=config.stripe_api_base,
+        now=system_time,
+    )

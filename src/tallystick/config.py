@@ -9,9 +9,10 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from email.utils import parseaddr
 from pathlib import Path
 from typing import Final, Literal
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from dotenv import dotenv_values
 
@@ -28,6 +29,27 @@ _PRINTABLE: Final = re.compile(r"[!-~]{1,512}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SmtpServer:
+    """A mail server. ``security``: ``tls`` from the start, ``starttls`` or nothing, or TLS where it is ``offered``."""
+
+    host: str
+    port: int
+    security: Literal["tls", "starttls", "offered"] = "offered"
+    user: str | None = None
+    password: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outgoing:
+    """How notifications leave: which webhooks may be called, when one is given up, and the mail server, if there is one."""
+
+    allow_private: bool = False
+    disable_after_days: int = 5
+    smtp: SmtpServer | None = None
+    mail_from: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """What an installation is told from outside. ``public_url`` None: the address that the server listens on."""
 
@@ -37,11 +59,12 @@ class Config:
     admin_key: str | None = field(default=None, repr=False)
     public_url: str | None = None
     stripe_secret_key: str | None = field(default=None, repr=False)
-    stripe_webhook_secret: str | None = field(default=None, repr=False)
+    stripe_webhook_secrets: tuple[str, ...] = field(default=(), repr=False)
     stripe_api_base: str = STRIPE_API_BASE
     stripe_prices: Mapping[str, str] = field(default_factory=dict)
     e2b_api_key: str | None = field(default=None, repr=False)
     e2b_api_url: str | None = None
+    outgoing: Outgoing = field(default_factory=Outgoing)
 
     @classmethod
     def from_environment(
@@ -60,11 +83,12 @@ class Config:
             admin_key=_secret(values, "TALLY_ADMIN_KEY"),
             public_url=_address(values, "TALLY_PUBLIC_URL"),
             stripe_secret_key=_secret(values, "STRIPE_SECRET_KEY"),
-            stripe_webhook_secret=_secret(values, "STRIPE_WEBHOOK_SECRET"),
+            stripe_webhook_secrets=_secrets(values, "STRIPE_WEBHOOK_SECRET"),
             stripe_api_base=_address(values, "STRIPE_API_BASE") or STRIPE_API_BASE,
             stripe_prices={name: text for name, text in values.items() if name.startswith(STRIPE_PRICE)},
             e2b_api_key=_secret(values, "E2B_API_KEY"),
             e2b_api_url=_address(values, "E2B_API_URL"),
+            outgoing=_outgoing(values),
         )
 
     @property
@@ -81,7 +105,7 @@ class Config:
                 "STRIPE_SECRET_KEY: expected the secret key of a Stripe account: "
                 "TALLY_MODE=live does not start with simulated payments"
             )
-        if self.stripe_webhook_secret is None:
+        if not self.stripe_webhook_secrets:
             raise ConfigurationError(
                 "STRIPE_WEBHOOK_SECRET: expected the signing secret of the Stripe webhook (whsec_…): "
                 "TALLY_MODE=live does not start without it"
@@ -118,6 +142,17 @@ def _secret(values: Mapping[str, str], name: str) -> str | None:
     return text
 
 
+def _secrets(values: Mapping[str, str], name: str) -> tuple[str, ...]:
+    """Several with commas between them: while one is replaced by another, both count."""
+    found = tuple(text.strip() for text in values[name].split(",")) if name in values else ()
+    if not all(_PRINTABLE.fullmatch(text) for text in found):
+        raise ConfigurationError(
+            f"{name}: expected secrets with commas between them, "
+            "each of 1 to 512 printable characters without spaces"
+        )
+    return found
+
+
 def _address(values: Mapping[str, str], name: str) -> str | None:
     text = values.get(name)
     if text is None:
@@ -132,3 +167,71 @@ def _address(values: Mapping[str, str], name: str) -> str | None:
             f"{name}: expected an address such as https://tally.example.com, found {text[:200]}"
         )
     return text.rstrip("/")
+
+
+def _outgoing(values: Mapping[str, str]) -> Outgoing:
+    smtp = _smtp(values)
+    return Outgoing(
+        allow_private=_switch(values, "TALLY_WEBHOOKS_ALLOW_PRIVATE"),
+        disable_after_days=_days(values, "TALLY_WEBHOOKS_DISABLE_AFTER_DAYS", Outgoing().disable_after_days),
+        smtp=smtp,
+        mail_from=_mail_from(values, needed=smtp is not None),
+    )
+
+
+def _switch(values: Mapping[str, str], name: str) -> bool:
+    text = values.get(name, "0")
+    if text not in {"0", "1"}:
+        raise ConfigurationError(f"{name}: expected 0 or 1, found {text[:100]}")
+    return text == "1"
+
+
+def _days(values: Mapping[str, str], name: str, default: int) -> int:
+    text = values.get(name, str(default))
+    if not re.fullmatch(r"[1-9][0-9]{0,2}", text):
+        raise ConfigurationError(f"{name}: expected a number of days from 1 to 999, found {text[:100]}")
+    return int(text)
+
+
+_SMTP: Final[Mapping[str, tuple[int, Literal["tls", "starttls", "offered"]]]] = {
+    "smtp": (25, "offered"),
+    "smtp+starttls": (587, "starttls"),
+    "smtps": (465, "tls"),
+}
+
+
+def _smtp(values: Mapping[str, str]) -> SmtpServer | None:
+    """The mail server. Its address may hold a password, so no message repeats it."""
+    text = values.get("TALLY_SMTP_URL")
+    if text is None:
+        return None
+    try:
+        parts = urlsplit(text)
+        port, security = _SMTP[parts.scheme]
+        found = SmtpServer(
+            host=parts.hostname or "",
+            port=parts.port or port,
+            security=security,
+            user=None if parts.username is None else unquote(parts.username),
+            password=None if parts.password is None else unquote(parts.password),
+        )
+    except (ValueError, KeyError):
+        found = None
+    if found is None or not found.host or parts.path.strip("/") or not _PRINTABLE.fullmatch(text):
+        raise ConfigurationError(
+            "TALLY_SMTP_URL: expected smtp://host:25, smtp+starttls://user:password@host:587 "
+            "or smtps://user:password@host:465"
+        )
+    return found
+
+
+def _mail_from(values: Mapping[str, str], *, needed: bool) -> str:
+    text = values.get("TALLY_MAIL_FROM", "")
+    if not text and not needed:
+        return ""
+    address = parseaddr(text)[1]
+    if not text.isprintable() or not re.fullmatch(r"[^@\s]+@[^@\s]+", address):
+        raise ConfigurationError(
+            f"TALLY_MAIL_FROM: expected a sender such as Example <billing@example.com>, found {text[:100]!r}"
+        )
+    return text

@@ -73,6 +73,14 @@ threshold_min = 1
 threshold_default = 2
 amount_min_usd = 3
 amount_default_usd = 4
+daily_max_usd = 50
+monthly_max_usd = 60
+cooldown = "PT2M"
+idle_after = "P1D"
+pause_after_failures = 4
+
+[disputes]
+freeze_wallet = true
 
 [meters.both]
 category = "data"
@@ -138,6 +146,9 @@ referred = 0
 
 [low_balance]
 credits = [1, 2.5]
+
+[expiry_notice]
+days = 3
 
 [priorities]
 bonus = 5

@@ -7,6 +7,7 @@ from tallystick.core.catalog import (
     DEFAULT_PRIORITIES,
     Allowance,
     AutoRefill,
+    Disputes,
     Economy,
     Fee,
     LowBalance,
@@ -26,7 +27,7 @@ from tallystick.core.catalog import (
     Unit,
 )
 from tallystick.core.economy_file import load
-from tallystick.core.times import DAY, Duration
+from tallystick.core.times import DAY, MINUTE, Duration
 from tests.core.economy_texts import FULL, SMALL
 
 
@@ -93,7 +94,10 @@ def test_everything_in_a_full_economy_is_read() -> None:
             },
             packs={"small": Pack("small", "Small pack", "USD", 5 * MICROS, 600, "STRIPE_PRICE_SMALL")},
             purchase=PurchaseRange("USD", 100, 100, MICROS),
-            auto_refill=AutoRefill(MICROS, 2 * MICROS, 300, 400),
+            auto_refill=AutoRefill(
+                MICROS, 2 * MICROS, 300, 400, 5000, 6000, Duration(0, 2 * MINUTE), Duration(0, DAY), 4
+            ),
+            disputes=Disputes(freeze_wallet=True),
             meters={
                 "both": Meter("both", "data", "Two units at once", both, 60, "a note"),
                 "second": second,
@@ -117,6 +121,7 @@ def test_everything_in_a_full_economy_is_read() -> None:
             revenue_share=RevenueShare(7000, "ceil"),
             referral=Referral("USD", 5 * MICROS, 0),
             low_balance=LowBalance({"credits": (MICROS, 2_500_000)}),
+            expiry_notice_days=3,
             priorities={**DEFAULT_PRIORITIES, "bonus": 5},
         )
         == economy

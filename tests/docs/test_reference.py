@@ -165,7 +165,7 @@ def test_commands_in_the_documentation_exist() -> None:
         ):
             seen += 1
             words = text.partition(" #")[0].replace("\\\n", " ").split()
-            name = next((" ".join(words[:size]) for size in (3, 2) if " ".join(words[:size]) in known), "")
+            name = next((" ".join(words[:size]) for size in (4, 3, 2) if " ".join(words[:size]) in known), "")
             used = {word for word in words if word.startswith("--")}
             if not name or not used <= options(known[name]):
                 wrong.append((document.name, text))

@@ -310,7 +310,7 @@ def test_pitfall_24_a_restart_grants_nothing_again(world: World) -> None:
     """The worker run twice, in a new process too, finds nothing left to do."""
     world.plan("lose")
     world.clock.set("2027-02-01T00:00:00Z")
-    assert {"expiry": 1, "monthly_grant": 1} == _done(world.tally)
+    assert {"expiry": 1, "monthly_grant": 1, "balance_look": 1} == _done(world.tally)
     assert {} == _done(world.tally)
     again = world.open()
     try:

@@ -71,7 +71,9 @@ def test_customers_who_are_settled_together_do_not_cut_each_other_off(world: Wor
         place_holds(world, 300, customer=name)
     world.clock.advance("PT2H")
     done = world.tally.due_work.run_all()
-    assert {"hold_expiry": 900, "expiry": 3} == {name: count for name, count in done.items() if count}
+    assert {"hold_expiry": 900, "expiry": 3, "balance_look": 3} == {
+        name: count for name, count in done.items() if count
+    }
     for name in names:
         assert [("2027-01-10T12:00:00Z", "bonus", 300), ("2027-01-10T13:30:00Z", "expiry", -300)] == (
             world.statement(customer=name)

@@ -4,14 +4,16 @@ import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from random import Random
 from typing import Final
 
 from sqlalchemy.engine import Connection
 
-from tallystick.core.book import Book
+from tallystick.core.book import NEVER, Book
 from tallystick.core.operations import Charge, Operation
-from tallystick.store import budgets, upkeep
+from tallystick.core.watch import look
+from tallystick.store import budgets, upkeep, watches
 from tallystick.store.budgets import BudgetRow
 from tallystick.store.results import Outcome
 from tests.economy_of_tests import economy
@@ -203,6 +205,41 @@ class Simulation:
             process.database.transact(lambda connection: process.ledger.settle(connection, due, now=now))
             self._settled(due)
         self.report.counts["settled by the worker"] += len(due)
+        self._watch(process)
+
+    def _watch(self, process: Process) -> None:
+        """The worker takes all marks and sets the next figures; a customer has a refill set up, or ended."""
+        now = self.clock.now
+        with self.world.read() as connection:
+            marked = watches.alerted_customers(connection, limit=1_000)
+        for customer_id in marked:
+            process.database.transact(partial(self._look, process, customer_id))
+        self._settled(marked)
+        self.report.counts["looked at"] += len(marked)
+        customer_id = self.choices.customers[self.step % len(self.choices.customers)]
+        below = None if self.step % 3 == 0 else self.step % 50 * MICROS
+        process.database.transact(
+            lambda connection: process.ledger.set_refill_below(
+                connection, customer_id, "credits", below, now=now
+            )
+        )
+        self._settled([customer_id])
+
+    def _look(self, process: Process, customer_id: int, connection: Connection) -> None:
+        now = self.clock.now
+        wallets = process.ledger.settled(connection, [customer_id], now=now)
+        assert watches.take_alerts(connection, [wallet.id for wallet in wallets])
+        for wallet in [each for each in wallets if each.frozen_at is None]:
+            available = NEVER if wallet.cover_id is not None else wallet.available(now)
+            thresholds = self.model.economy.low_balance.of(wallet.unit)
+            watch, news = look(thresholds, wallet.watch, available)
+            wallet.set_watch(watch, wallet.refill_below)
+            if news is not None:
+                self.report.counts[news.type] += 1
+            if available < (wallet.refill_below or 0):
+                watches.request_refill(connection, customer_id=customer_id, unit=wallet.unit, at=now)
+                self.report.counts["refill asked for"] += 1
+        process.ledger.set_watch(connection, wallets)
 
     def _settled(self, customer_ids: Sequence[int]) -> None:
         with self.world.read() as connection:

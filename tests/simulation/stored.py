@@ -50,6 +50,18 @@ RULES = {
     "an account is marked open when it has something": """
         SELECT id FROM accounts WHERE kind <> 'system' AND is_open <> (CASE kind
             WHEN 'debt' THEN debits_posted > credits_posted ELSE credits_posted > debits_posted END)""",
+    "a wallet that has left the figures it is watched for has a mark, or has asked for its refill": """
+        SELECT w.id FROM wallets w JOIN (
+            SELECT customer_id, unit,
+                sum(CASE WHEN kind = 'lot' AND NOT voided THEN credits_posted - debits_posted - debits_pending ELSE 0 END)
+                    AS available
+            FROM accounts GROUP BY customer_id, unit) AS s ON s.customer_id = w.customer_id AND s.unit = w.unit
+        LEFT JOIN balance_alerts b ON b.wallet_id = w.id
+        LEFT JOIN refill_requests r ON r.customer_id = w.customer_id AND r.unit = w.unit
+        WHERE b.wallet_id IS NULL AND w.frozen_at IS NULL AND w.cover_id IS NULL AND (
+            s.available < coalesce(w.watch_below, 0)
+            OR (s.available < coalesce(w.refill_below, 0) AND r.at IS NULL)
+            OR s.available >= coalesce(w.watch_above, 9223372036854775807))""",
     "one key, one effect": """
         SELECT idempotency FROM transactions WHERE idempotency IS NOT NULL GROUP BY 1 HAVING count(*) > 1""",
     "a transaction with a key has its digest and its answer": """

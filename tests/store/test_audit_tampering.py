@@ -26,9 +26,29 @@ OUT_OF_SCOPE = {
     "api_keys": "rights, which operators grant and revoke",
     "throttles": "counters against guessing, deleted after their window",
     "budgets": "limits, which their owners change; what they counted is in budget_counters",
+    "balance_alerts": "marks for the worker, deleted when it has looked",
+    "refill_requests": "as balance_alerts, for the payments",
+    "expiry_notices": "who was told what, deleted when the grant is over",
+    "payers": "what the payment provider knows customers as",
+    "payments": "what was paid: `tally payments reconcile` holds it beside its grants and the provider's books",
+    "payment_refunds": "as payments",
+    "payment_disputes": "as payments",
+    "stripe_events": "as payments",
+    "auto_refills": "wishes, which their owners change",
+    "subscriptions": "as payments",
+    "simulated_objects": "the books of the simulated payment provider",
+    "simulated_keys": "as simulated_objects",
+    "simulated_events": "as simulated_objects",
+    "notification_sequences": "how many notifications each customer had",
+    "notifications": "what others were told of; each cause stands in the ledger",
+    "endpoints": "where webhooks are sent, which their owners change",
+    "deliveries": "what became of telling others, deleted after a while",
+    "notification_preferences": "what customers want by e-mail",
 }
+# The same of the columns of a table that otherwise belongs to the ledger.
+FIGURES_TO_WATCH = {wallets.c[name] for name in ("told_below", "watch_below", "watch_above", "refill_below")}
 LEDGER = [table for table in metadata.sorted_tables if table.name not in OUT_OF_SCOPE]
-COLUMNS = [column for table in LEDGER for column in table.columns]
+COLUMNS = [column for table in LEDGER for column in table.columns if column not in FIGURES_TO_WATCH]
 ROWS = 2
 
 Row = dict[str, Any]
@@ -143,6 +163,9 @@ def victims(column: sa.Column[Any], tampered: Tampered) -> list[Row]:
 
 def test_every_table_is_in_the_ledger_or_has_a_reason_not_to_be() -> None:
     """A table that is neither known as configuration nor checked by the audit does not get past this test."""
+    assert (
+        len(FIGURES_TO_WATCH) == 4
+    )  # When somebody is told of a balance; a wrong one is put right by the next look.
     assert set(OUT_OF_SCOPE) | {table.name for table in LEDGER} == set(metadata.tables)
     assert len(LEDGER) == 11
 

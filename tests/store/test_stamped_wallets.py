@@ -149,7 +149,7 @@ def loaded(customer_id: int, stamp: int | None = 7) -> Book:
     """A book with a wallet of one customer."""
     book = Book(now=0, new_id=lambda: 1, system_account=lambda _unit, _code: 1)
     book.add_wallet(
-        Wallet(customer_id, customer_id, "credits", 9, None, None, NEVER, False, *(0,) * 9, stamp)  # noqa: FBT003
+        Wallet(customer_id, customer_id, "credits", 9, None, None, NEVER, False, *(0,) * 9, stamp=stamp)  # noqa: FBT003
     )
     return book
 

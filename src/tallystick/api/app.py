@@ -21,12 +21,15 @@ from tallystick.api.routes import (
     charges,
     customers,
     economy,
+    exports,
     grants,
     holds,
     identity,
     operations,
+    payments,
     settlements,
     simulated,
+    webhooks,
 )
 from tallystick.bootstrap import Tally
 from tallystick.core.ids import to_text
@@ -37,11 +40,15 @@ ROUTERS = (
     holds.routes,
     settlements.routes,
     billing.routes,
+    payments.routes,
+    payments.dashboard,
+    exports.routes,
     grants.routes,
     identity.auth,
     identity.keys,
     customers.customers,
     customers.budgets,
+    webhooks.routes,
     economy.public,
     economy.clock,
     simulated.routes,
@@ -62,6 +69,7 @@ def create_app(
     """
     figures = metrics or Metrics()
     figures.watch(worker_lag=worker_lag, queue_depth=lambda: tally.context.commit.depth)
+    tally.refills.observe = figures.refilled
     gate = Gate(
         lambda tokens: tally.identity.authenticate_all(tokens, tally.context.now()),
         in_thread=not tally.database.is_sqlite,

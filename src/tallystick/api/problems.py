@@ -24,12 +24,16 @@ log = structlog.get_logger(__name__)
 
 STATUSES: Final[Mapping[type[errors.Refusal], tuple[int, str]]] = {
     errors.MalformedRequest: (400, "Malformed request"),
+    errors.InvalidSignature: (400, "Invalid signature"),
     errors.IdempotencyKeyRequired: (400, "Idempotency-Key required"),
     errors.NotAuthenticated: (401, "Not authenticated"),
     errors.InvalidCredentials: (401, "Invalid credentials"),
     errors.NotCovered: (402, "Not covered"),
     errors.InsufficientCredits: (402, "Insufficient credits"),
     errors.BudgetExceeded: (402, "Budget exceeded"),
+    errors.PaymentFailed: (402, "Payment failed"),
+    errors.AutoRefillFailed: (402, "Automatic refill failed"),
+    errors.TierUpgradeFailed: (402, "Tier upgrade failed"),
     errors.NotAllowed: (403, "Not allowed"),
     errors.WalletFrozen: (403, "Wallet frozen"),
     errors.PlanRequired: (403, "Plan required"),
@@ -56,6 +60,7 @@ STATUSES: Final[Mapping[type[errors.Refusal], tuple[int, str]]] = {
     errors.EconomyInvalid: (422, "Invalid economy"),
     errors.RateLimited: (429, "Rate limited"),
     errors.ConfigurationError: (500, "Configuration error"),
+    errors.PaymentsUnavailable: (503, "Payments unavailable"),
     errors.ServiceUnavailable: (503, "Service unavailable"),
     errors.Refusal: (400, "Refused"),
 }

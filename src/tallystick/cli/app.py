@@ -18,12 +18,14 @@ from tallystick.cli import (
     customers,
     economy,
     explain,
+    exports,
     grants,
     holds,
     keys,
     payments,
     server,
     setup,
+    webhooks,
 )
 from tallystick.cli.frame import JsonOption, Noun, Session
 
@@ -71,14 +73,15 @@ server.register(root)
 setup.register(root)
 root.add(accounts.noun)
 root.add(balances.ruv)
+balances.billing.add(exports.noun)
 root.add(balances.billing)
+root.add(payments.noun)
 charges.register(root)
 economy.register(root)
-for noun in (holds.noun, grants.noun, keys.noun, budgets.noun, customers.noun):
+for noun in (holds.noun, grants.noun, keys.noun, budgets.noun, customers.noun, webhooks.noun):
     root.add(noun)
 explain.register(root)
 audit.register(root)
-root.add(payments.noun)
 root.add(clock.noun)
 bench.register(root)
 app = root.typer

@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from decimal import Decimal
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -66,6 +67,33 @@ class Remote:
         """Read something; what is None is left out of the query."""
         return self._ask("GET", path, query=query)
 
+    @contextmanager
+    def download(self, path: str, *, kind: str, **query: object) -> Iterator[Iterator[bytes]]:
+        """Read a file of the media type ``kind`` piece by piece, as it comes.
+
+        It is asked for again until its first byte is there, and never after: what broke off is a ``Problem``.
+        """
+        request = self._client.build_request("GET", path, params=_given(query))
+        response = self._send(request, key=None, repeatable=True, stream=True)
+        try:
+            if not response.is_success:
+                self._read(response, None)
+            if response.headers.get("Content-Type", "").partition(";")[0] != kind:
+                raise self._not_ours(response)
+            yield self._pieces(response)
+        finally:
+            response.close()
+
+    def _pieces(self, response: httpx.Response) -> Iterator[bytes]:
+        try:
+            yield from response.iter_bytes()
+        except httpx.TransportError as error:
+            raise Problem(
+                "answer_incomplete",
+                f"the connection to {self.url} broke before everything had come",
+                advice="Run the command again: nothing was changed.",
+            ) from error
+
     def post(
         self,
         path: str,
@@ -87,6 +115,10 @@ class Remote:
         """Set something: a repeat sets the same."""
         return self._ask("PUT", path, body=body)
 
+    def patch(self, path: str, body: Mapping[str, Any]) -> Any:  # noqa: ANN401 - JSON
+        """Change something; what is None is left out of the body. A repeat changes it to the same."""
+        return self._ask("PATCH", path, body=body)
+
     def delete(self, path: str) -> Any:  # noqa: ANN401 - JSON
         """Remove something: a repeat finds it gone."""
         return self._ask("DELETE", path)
@@ -106,17 +138,26 @@ class Remote:
         request = self._client.build_request(
             method,
             path,
-            params={name: str(value) for name, value in (query or {}).items() if value is not None},
+            params=_given(query or {}),
             content=None if body is None else _encode(body),
             headers={"Content-Type": "application/json"} if body is not None else {},
             timeout=TIMEOUT if timeout_seconds is None else timeout_seconds,
         )
         if key is not None:
             request.headers["Idempotency-Key"] = key
+        response = self._send(request, key=key, repeatable=repeatable)
+        return self._read(response, key)
+
+    def _send(
+        self, request: httpx.Request, *, key: str | None, repeatable: bool, stream: bool = False
+    ) -> httpx.Response:
+        """Send a request, again if that is safe, until an answer stands. Of a ``stream`` only a refusal is read."""
         lost = False
         for pause in (*PAUSES_SECONDS, None):
             try:
-                response = self._client.send(request)
+                response = self._client.send(request, stream=stream)
+                if stream and not response.is_success:
+                    response.read()
             except httpx.TransportError as error:
                 lost = lost or not isinstance(error, _NOT_SENT)
                 if pause is None or (lost and not repeatable):
@@ -124,10 +165,11 @@ class Remote:
                 self._sleep(pause)
                 continue
             wait = None if pause is None else _wait(response, pause, repeatable=repeatable)
-            if wait is None and lost and method == "DELETE" and response.status_code == httpx.codes.NOT_FOUND:
-                return None  # The try whose answer was lost removed it.
+            is_gone = response.status_code == httpx.codes.NOT_FOUND
+            if wait is None and lost and request.method == "DELETE" and is_gone:
+                return httpx.Response(httpx.codes.NO_CONTENT)  # The try whose answer was lost removed it.
             if wait is None:
-                return self._read(response, key)
+                return response
             self._sleep(wait)
         raise AssertionError
 
@@ -144,7 +186,10 @@ class Remote:
             raise from_answer(answer)
         if response.status_code in _TRY_AGAIN:  # from something between the server and us
             raise self._no_answer(f"status {response.status_code}", lost=True, key=key, repeatable=True)
-        raise Problem(
+        raise self._not_ours(response)
+
+    def _not_ours(self, response: httpx.Response) -> Problem:
+        return Problem(
             "unexpected_answer",
             f"{self.url} answered {response.status_code} with something that is not Tallystick's",
             advice="Check TALLY_URL: another program may be listening there.",
@@ -188,6 +233,11 @@ def _wait(response: httpx.Response, pause: float, *, repeatable: bool) -> float 
         return None
     asked = response.headers.get("Retry-After", "")
     return max(pause, min(float(asked), LONGEST_WAIT_SECONDS)) if asked.isdecimal() else pause
+
+
+def _given(query: Mapping[str, object]) -> dict[str, str]:
+    """What is asked for; None is left out."""
+    return {name: str(value) for name, value in query.items() if value is not None}
 
 
 def _encode(body: Mapping[str, Any]) -> bytes:

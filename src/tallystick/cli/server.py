@@ -51,7 +51,7 @@ def worker(
     economy: EconomyOption = None,
     once: Annotated[bool, typer.Option("--once", help="Do what is due now, and leave: for cron.")] = False,
 ) -> Output:
-    """Do due work alone, until SIGTERM: expiry, ended holds, new periods. Any number may run."""
+    """Do due work alone, until SIGTERM: expiry, ended holds, new periods, deliveries. Any number may run."""
     import structlog
 
     from tallystick.api import logs
@@ -66,7 +66,7 @@ def worker(
     try:
         with Tally.from_config(config) as tally:
             if once:
-                return _done(tally.due_work.run_all())
+                return _done(tally.run_all())
             structlog.get_logger(__name__).info("worker runs", database=without_password(config.database_url))
             running = Worker(tally)
             running.start()

@@ -5,8 +5,11 @@ from typing import ClassVar, NamedTuple
 
 from tallystick.core import errors
 from tallystick.core.book import MAX_BALANCE, Book, GrantTerms, Lot, PastCharge, Wallet
+from tallystick.core.decimals import to_decimal
+from tallystick.core.events import GRANT_CREATED, GRANT_VOIDED
 from tallystick.core.ids import to_text
 from tallystick.core.operations import Draw, Operation
+from tallystick.core.times import format_rfc3339
 from tallystick.core.words import CLAWBACK, COVER, REVENUE
 
 
@@ -57,6 +60,21 @@ class ClawbackResult(NamedTuple):
     amount: int
     removed: int
     owed: int
+    debt: int
+    balance: int
+    available: int
+    created_at: int
+
+
+class ReinstateResult(NamedTuple):
+    """Credits given back to a grant that they were clawed back from: ``repaid`` of them went to debt at once."""
+
+    id: int
+    grant_id: int
+    customer_id: int
+    unit: str
+    amount: int
+    repaid: int
     debt: int
     balance: int
     available: int
@@ -117,6 +135,7 @@ class Grant(Operation):
             cost_micros=self.cost_micros,
         )
         transaction.subject_id = terms.lot.id
+        book.tell(self.customer_id, GRANT_CREATED, _told(terms.lot, self.amount, self.description))
         return GrantResult(
             terms.lot.id,
             transaction.id,
@@ -247,6 +266,20 @@ def _terms(book: Book, grant_id: int | None) -> GrantTerms:
     return terms
 
 
+def _told(lot: Lot, amount: int, reason: str | None) -> dict[str, object]:
+    """What an event says about a grant, and how much of it came or went."""
+    return {
+        "grant": to_text("grant", lot.id),
+        "unit": lot.unit,
+        "amount": to_decimal(amount),
+        "category": lot.category,
+        "origin": lot.origin,
+        "effective_at": format_rfc3339(lot.effective_at),
+        "expires_at": None if lot.expires_at is None else format_rfc3339(lot.expires_at),
+        "reason": reason,
+    }
+
+
 @dataclass(slots=True, kw_only=True)
 class VoidGrant(Operation):
     """Take back what is left of a grant made by mistake; what a hold has reserved of it follows when the hold ends."""
@@ -267,6 +300,7 @@ class VoidGrant(Operation):
         book.changed_grants[lot.id] = terms
         removed = book.lapse(transaction, wallet, lot)
         transaction.amount = removed
+        book.tell(lot.customer_id, GRANT_VOIDED, _told(lot, removed, self.description))
         return GrantResult(
             lot.id,
             transaction.id,
@@ -326,6 +360,41 @@ class ClawBack(Operation):
             self.amount,
             removed,
             owed,
+            wallet.debt,
+            wallet.balance,
+            wallet.available(book.now),
+            transaction.at,
+        )
+
+
+@dataclass(slots=True, kw_only=True)
+class Reinstate(Operation):
+    """Give back to a grant what was clawed back from it: its payment stands after all. Debt is repaid first."""
+
+    kind: ClassVar[str] = "reinstatement"
+    amount: int
+
+    def apply(self, book: Book) -> ReinstateResult:
+        """Return at most what was clawed back; a lot that has lapsed meanwhile gives it on, as with any credit."""
+        terms = _terms(book, self.grant_id)
+        lot = terms.lot
+        if self.amount > terms.clawed_back:
+            raise errors.ExceedsRefundable(unit=lot.unit, requested=self.amount, refundable=terms.clawed_back)
+        wallet = book.wallet(lot.customer_id, lot.unit)
+        transaction = self.begin(book)
+        transaction.subject_id, transaction.unit, transaction.amount = lot.id, lot.unit, self.amount
+        owed = wallet.debt
+        account = book.system_account(lot.unit, CLAWBACK)
+        book.open_lot(transaction, wallet, lot, self.amount, account, entry_type="clawback")
+        terms.clawed_back -= self.amount
+        book.changed_grants[lot.id] = terms
+        return ReinstateResult(
+            transaction.id,
+            lot.id,
+            lot.customer_id,
+            lot.unit,
+            self.amount,
+            owed - wallet.debt,
             wallet.debt,
             wallet.balance,
             wallet.available(book.now),

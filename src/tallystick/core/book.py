@@ -11,12 +11,17 @@ The account shape (four totals, pending and posted) follows TigerBeetle's.
 """
 
 from bisect import insort
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from tallystick.core import errors
 from tallystick.core.amounts import INT64_MAX
+from tallystick.core.decimals import to_decimal
+from tallystick.core.events import BUDGET_MARKS, BUDGET_REACHED, GRANT_EXPIRED, Event
+from tallystick.core.ids import to_text
 from tallystick.core.limits import Budget
+from tallystick.core.times import format_rfc3339
+from tallystick.core.watch import Watch
 from tallystick.core.words import (
     BREAKAGE,
     COVER,
@@ -107,12 +112,14 @@ class Wallet:
     __slots__ = (
         "_stored_state",
         "balance",
+        "ceiling",
         "cover_id",
         "customer_id",
         "debt",
         "debt_account_id",
         "earned",
         "expired",
+        "floor",
         "frozen_at",
         "granted",
         "has_budgets",
@@ -121,11 +128,13 @@ class Wallet:
         "lots",
         "next_due_at",
         "purchased",
+        "refill_below",
         "removed",
         "sequence",
         "spent",
         "stamp",
         "unit",
+        "watch",
     )
 
     def __init__(
@@ -147,6 +156,10 @@ class Wallet:
         spent: int,
         expired: int,
         removed: int,
+        told_below: int | None = None,
+        watch_below: int | None = None,
+        watch_above: int | None = None,
+        refill_below: int | None = None,
         stamp: int | None = None,
     ) -> None:
         self.id = id
@@ -170,6 +183,14 @@ class Wallet:
         self.debt = 0
         self.lots: list[Lot] = []
         self._stored_state = (cover_id, frozen_at, next_due_at)
+        self.set_watch(Watch(told_below, watch_below, watch_above), refill_below)
+
+    def set_watch(self, watch: Watch, refill_below: int | None) -> None:
+        """What the available amount is compared with after every change: see ``Book.alerts``."""
+        self.watch = watch
+        self.refill_below = refill_below
+        self.floor = max(watch.below or 0, refill_below or 0)
+        self.ceiling = NEVER if watch.above is None else watch.above
 
     def moment(self, now: int) -> int:
         """The time that its lots live in: ``now``, but it stands still while the wallet is frozen."""
@@ -441,7 +462,28 @@ class Book:
         self.missing: set[int] = set()
         self.settled: dict[str, int] = {}
         self.unsettled: set[int] = set()
+        self.wanting: dict[int, Wallet] = {}
+        self.alerted = False
+        self.events: list[Event] = []
         self.stamps: Any = None  # the store's, of the wallets that it wrote
+
+    # --- what others are told ---------------------------------------------------------------------------------------
+
+    def tell(
+        self, customer_id: int | None, event_type: str, data: Mapping[str, object], *, once: str | None = None
+    ) -> None:
+        """Something that others want to know; the store writes it in the transaction of its cause."""
+        self.events.append(Event(customer_id, event_type, self.now, data, once))
+
+    def tell_of_expiry(self, lot: Lot, amount: int) -> None:
+        """So much of a grant was lost."""
+        data = {
+            "grant": to_text("grant", lot.id),
+            "unit": lot.unit,
+            "amount": to_decimal(amount),
+            "category": lot.category,
+        }
+        self.tell(lot.customer_id, GRANT_EXPIRED, data)
 
     # --- what was loaded -------------------------------------------------------------------------------------------
 
@@ -555,6 +597,32 @@ class Book:
         )
         self.touched[wallet.id] = wallet
 
+    # --- watching --------------------------------------------------------------------------------------------------
+
+    def refuse(self, wallet: Wallet, available: int) -> None:
+        """Note that something was refused for want of credits: it changes nothing, but may be what a refill waits for."""
+        if wallet.refill_below is not None and available < wallet.refill_below:
+            self.wanting[wallet.id] = wallet
+
+    def alerts(self) -> list[Wallet]:
+        """Wallets that have left the figures they are watched for, and those that want a refill.
+
+        A frozen wallet says nothing before its thaw. Under an unlimited plan a balance can only recover.
+        """
+        found = list(self.wanting.values())
+        now = self.now
+        for wallet in self.touched.values():
+            floor, ceiling = wallet.floor, wallet.ceiling
+            if (not floor and ceiling == NEVER) or wallet.frozen_at is not None:
+                continue
+            if wallet.cover_id is not None:
+                leaves = ceiling != NEVER
+            else:
+                leaves = not floor <= wallet.available(now) < ceiling
+            if leaves and wallet.id not in self.wanting:
+                found.append(wallet)
+        return found
+
     # --- limits and holds ------------------------------------------------------------------------------------------
 
     def count_hourly(self, customer_id: int, meter: str, window_at: int, count: int) -> int:
@@ -575,7 +643,28 @@ class Book:
         self.budget_deltas[key] = self.budget_deltas.get(key, 0) + amount
         budget = self.budgets_by_id.get(budget_id)
         if budget is not None and budget.period_at == period_at:
-            budget.spent += amount
+            before = budget.spent
+            budget.spent = before + amount
+            if amount > 0:
+                self._tell_of_budget(budget, before)
+
+    def _tell_of_budget(self, budget: Budget, before: int) -> None:
+        """A budget that reached a mark is told of, once in its period for each mark."""
+        passed = [mark for mark in BUDGET_MARKS if before * 100 < budget.limit * mark <= budget.spent * 100]
+        if passed:
+            data = {
+                "budget": to_text("budget", budget.id),
+                "level": budget.level,
+                "subject": budget.subject,
+                "unit": budget.unit,
+                "limit": to_decimal(budget.limit),
+                "spent": to_decimal(budget.spent),
+                "percent": passed[-1],
+                "per": budget.per,
+                "resets_at": format_rfc3339(budget.resets_at()),
+            }
+            once = f"budget:{budget.id}:{budget.period_at}:{passed[-1]}"
+            self.tell(budget.customer_id, BUDGET_REACHED, data, once=once)
 
     def place_hold(self, hold: Hold) -> None:
         """A new hold; a later operation of the same batch may resolve it."""
@@ -709,6 +798,7 @@ class Book:
             )
         else:
             to_account, entry_type = self.system_account(wallet.unit, BREAKAGE), "expiry"
+            self.tell_of_expiry(lot, amount)
         self.transfer(transaction, lot.id, to_account, amount)
         self.entry(transaction, wallet, entry_type, -amount, category=lot.category)
         return amount

@@ -13,13 +13,17 @@ from typing import Literal, TypeAlias
 from tallystick.core.amounts import Rounding
 from tallystick.core.errors import UnknownMeter, UnknownPack, UnknownPlan, UnknownUnit
 from tallystick.core.plans import Renews
-from tallystick.core.times import Duration
+from tallystick.core.times import DAY, MINUTE, Duration
 
 PriceKind: TypeAlias = Literal["free", "flat", "per_unit", "graduated", "volume"]
 Starts: TypeAlias = Literal["now", "next_period"]
 OnInsufficient: TypeAlias = Literal["reject", "create_unbilled"]
 
 _LONGEST_SLIP = 100
+_A_MINUTE = Duration(0, MINUTE)
+_THREE_DAYS = Duration(0, 3 * DAY)
+
+EXPIRY_NOTICE_DAYS = 7
 
 # Lower is drawn first. The keys are the categories that a grant can have.
 DEFAULT_PRIORITIES: Mapping[str, int] = {
@@ -167,12 +171,29 @@ class PurchaseRange:
 
 @dataclass(frozen=True, slots=True)
 class AutoRefill:
-    """The bounds and defaults of automatic refills: below a threshold, buy for an amount."""
+    """The bounds and defaults of automatic refills: below a threshold, buy for an amount.
+
+    The caps are what refills of one customer may cost in a UTC day and month. After a refill the next one waits for
+    ``cooldown``; a customer who has used nothing for ``idle_after`` is not charged; so many declines in a row as
+    ``pause_after_failures`` pause the refills.
+    """
 
     threshold_min_micros: int
     threshold_default_micros: int
     amount_min_usd_cents: int
     amount_default_usd_cents: int
+    daily_max_usd_cents: int = 100_000
+    monthly_max_usd_cents: int = 1_000_000
+    cooldown: Duration = _A_MINUTE
+    idle_after: Duration = _THREE_DAYS
+    pause_after_failures: int = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Disputes:
+    """What a dispute does to its customer: with ``freeze_wallet``, nothing is drawn while it is open."""
+
+    freeze_wallet: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,9 +277,13 @@ class LowBalance:
 
     thresholds: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
+    def of(self, unit: str) -> tuple[int, ...]:
+        """Give the thresholds of a unit, lowest first; none when nothing is told."""
+        return self.thresholds.get(unit, ())
+
     def warning_below(self, unit: str) -> int | None:
         """Give the lowest threshold of a unit: below it, every answer about the balance carries a warning."""
-        thresholds = self.thresholds.get(unit, ())
+        thresholds = self.of(unit)
         return thresholds[0] if thresholds else None
 
 
@@ -281,6 +306,7 @@ class Economy:
     packs: Mapping[str, Pack] = field(default_factory=dict)
     purchase: PurchaseRange | None = None
     auto_refill: AutoRefill | None = None
+    disputes: Disputes = Disputes()
     task_fee: Fee = Fee()
     settlement: Settlement = Settlement()
     rewards: Mapping[str, Reward] = field(default_factory=dict)
@@ -288,6 +314,7 @@ class Economy:
     referral: Referral | None = None
     sandbox: SandboxRates | None = None
     low_balance: LowBalance = LowBalance()
+    expiry_notice_days: int = EXPIRY_NOTICE_DAYS
     priorities: Mapping[str, int] = field(default_factory=lambda: DEFAULT_PRIORITIES)
 
     def meter(self, name: str) -> Meter:

@@ -9,8 +9,12 @@ from typing import Final, NamedTuple
 
 from tallystick.core.book import NEVER, Book, DueWork, GrantTerms, Hold, Lot, Membership, Wallet
 from tallystick.core.catalog import Economy, Plan
+from tallystick.core.decimals import to_decimal
+from tallystick.core.events import HOLD_EXPIRED
+from tallystick.core.ids import to_text
 from tallystick.core.operations import resolve_hold
 from tallystick.core.plans import carry_over, next_period, period_containing
+from tallystick.core.times import format_rfc3339
 from tallystick.core.words import BREAKAGE, COVER, LOT
 
 # One settling books at most this many events; what is left is due still, and the next settling goes on.
@@ -135,6 +139,13 @@ def _book_event(
         transaction = book.begin("hold_expiry", subject.customer_id)
         transaction.subject_id, transaction.meter = subject.id, subject.meter
         resolve_hold(book, transaction, subject, {unit: 0 for unit, _ in subject.amounts}, "expired")
+        data = {
+            "hold": to_text("hold", subject.id),
+            "meter": subject.meter,
+            "amounts": {unit: to_decimal(amount) for unit, amount in subject.amounts},
+            "expired_at": format_rfc3339(subject.expires_at),
+        }
+        book.tell(subject.customer_id, HOLD_EXPIRED, data)
         return "hold_expiry"
     if isinstance(subject, Lot):
         transaction = book.begin("expiry", subject.customer_id)
@@ -194,6 +205,7 @@ def _trim_rollover(book: Book, wallet: Wallet, cap: int | None) -> None:
         if take > 0:
             lot.debits += take
             book.transfer(transaction, lot.id, breakage, take)
+            book.tell_of_expiry(lot, take)
             excess -= take
     book.entry(transaction, wallet, "expiry", -transaction.amount, category="monthly_grant")
 

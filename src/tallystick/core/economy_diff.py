@@ -179,6 +179,14 @@ def _sale_facts(economy: Economy) -> Iterator[_Fact]:
             f"at least {_usd(refill.amount_min_usd_cents)}"
         )
         yield _Fact("auto-refill", "", text, "whoever sets it up from now on", "everyone who has set it up")
+        text = (
+            f"{_usd(refill.daily_max_usd_cents)} a day, {_usd(refill.monthly_max_usd_cents)} a month; at least "
+            f"{refill.cooldown} apart; not after {refill.idle_after} without usage; paused after "
+            f"{refill.pause_after_failures} declines"
+        )
+        yield _Fact("auto-refill", "caps", text, "everyone who has set it up", "")
+    freezes = "freezes the wallet" if economy.disputes.freeze_wallet else "leaves the wallet open"
+    yield _Fact("dispute", "", freezes, "customers who dispute a payment from now on", "")
 
 
 def _meter_facts(meter: Meter) -> Iterator[_Fact]:
@@ -221,6 +229,8 @@ def _balance_facts(economy: Economy) -> Iterator[_Fact]:
         below = ", ".join(format_amount(threshold) for threshold in thresholds)
         gone = "everyone with this unit: no more warnings"
         yield _Fact(f"low balance in {unit}", "", below, "whoever falls below, from now on", gone)
+    days = f"{economy.expiry_notice_days} days before"
+    yield _Fact("notice of expiry", "", days, "grants that expire later than that", "")
     for category, priority in economy.priorities.items():
         affects = "credits granted from now on: lower is drawn first"
         yield _Fact("priority", f"of {category}", str(priority), affects, "")

@@ -15,8 +15,10 @@ from typing import Any, TypeVar
 from tallystick.core.amounts import BASIS_POINTS, Rounding
 from tallystick.core.catalog import (
     DEFAULT_PRIORITIES,
+    EXPIRY_NOTICE_DAYS,
     Allowance,
     AutoRefill,
+    Disputes,
     Economy,
     Fee,
     LowBalance,
@@ -40,7 +42,7 @@ from tallystick.core.catalog import (
 )
 from tallystick.core.errors import EconomyInvalid
 from tallystick.core.plans import Renews
-from tallystick.core.times import DAY, Duration
+from tallystick.core.times import DAY, MINUTE, Duration
 from tallystick.core.toml_reader import Table, read_toml
 
 _Shape = TypeVar("_Shape")
@@ -59,6 +61,7 @@ _KINDS: tuple[PriceKind, ...] = ("free", "flat", "per_unit", "graduated", "volum
 _VERSION_DIGITS = 12
 _SECONDS_MAX = 366 * 24 * 3600
 _PRIORITY_MAX = 1000
+_NOTICE_DAYS_MAX = 366
 
 
 def load(text: str, *, name: str) -> Economy:
@@ -135,7 +138,8 @@ class _EconomyReader:
             plans=plans,
             packs=self.named("packs", _NAME, _NAME_EXPECTED, self.read_pack),
             purchase=self.section("purchase", self.read_purchase),
-            auto_refill=self.section("auto_refill", _read_auto_refill),
+            auto_refill=self.section("auto_refill", self.read_auto_refill),
+            disputes=self.section("disputes", _read_disputes) or Disputes(),
             meters=meters,
             task_fee=self.section("task_fee", _read_fee) or Fee(),
             settlement=self.section("settlement", _read_settlement) or Settlement(),
@@ -144,6 +148,7 @@ class _EconomyReader:
             referral=self.section("referral", self.read_referral),
             sandbox=self.section("sandbox", lambda table: _read_sandbox(table, meters)),
             low_balance=self.section("low_balance", self.read_low_balance) or LowBalance(),
+            expiry_notice_days=self.section("expiry_notice", _read_expiry_notice) or EXPIRY_NOTICE_DAYS,
             priorities=self.section("priorities", _read_priorities) or DEFAULT_PRIORITIES,
         )
         head.close()
@@ -302,6 +307,13 @@ class _EconomyReader:
             referred_micros=table.amount("referred", positive=False),
         )
 
+    def read_auto_refill(self, table: Table) -> AutoRefill:
+        if self.document.table("purchase") is None:
+            table.note(
+                "threshold_min", "a [purchase] section as well: it says how many credits a dollar buys"
+            )
+        return _read_auto_refill(table)
+
     def read_low_balance(self, table: Table) -> LowBalance:
         return LowBalance({unit: table.amounts(unit) for unit in self.units if table.has(unit)})
 
@@ -324,12 +336,25 @@ def _read_auto_refill(table: Table) -> AutoRefill:
         threshold_default_micros=table.amount("threshold_default"),
         amount_min_usd_cents=table.usd("amount_min_usd"),
         amount_default_usd_cents=table.usd("amount_default_usd"),
+        daily_max_usd_cents=table.usd("daily_max_usd") if table.has("daily_max_usd") else 100_000,
+        monthly_max_usd_cents=table.usd("monthly_max_usd") if table.has("monthly_max_usd") else 1_000_000,
+        cooldown=table.duration("cooldown") or Duration(0, MINUTE),
+        idle_after=table.duration("idle_after") or Duration(0, 3 * DAY),
+        pause_after_failures=table.integer("pause_after_failures", 3, minimum=1, maximum=10),
     )
     if refill.threshold_default_micros < refill.threshold_min_micros:
         table.note("threshold_default", "at least threshold_min")
     if refill.amount_default_usd_cents < refill.amount_min_usd_cents:
         table.note("amount_default_usd", "at least amount_min_usd")
+    if refill.daily_max_usd_cents < refill.amount_min_usd_cents:
+        table.note("daily_max_usd", "at least amount_min_usd")
+    if refill.monthly_max_usd_cents < refill.daily_max_usd_cents:
+        table.note("monthly_max_usd", "at least daily_max_usd")
     return refill
+
+
+def _read_disputes(table: Table) -> Disputes:
+    return Disputes(table.boolean("freeze_wallet", default=False))
 
 
 def _read_fee(table: Table) -> Fee:
@@ -349,6 +374,10 @@ def _read_revenue_share(table: Table) -> RevenueShare:
         author_basis_points=table.integer("author_basis_points", minimum=0, maximum=BASIS_POINTS),
         rounding=table.choice("rounding", _ROUNDINGS, "floor"),
     )
+
+
+def _read_expiry_notice(table: Table) -> int:
+    return table.integer("days", EXPIRY_NOTICE_DAYS, minimum=1, maximum=_NOTICE_DAYS_MAX)
 
 
 def _read_priorities(table: Table) -> dict[str, int]:

@@ -387,6 +387,59 @@ class IdempotencyInFlight(Conflict):
         self.fields["retryable"] = True
 
 
+# --- payments -----------------------------------------------------------------------------------------------
+
+
+class PaymentFailed(Refusal):
+    """Update the payment method, or pay in another way: the provider did not take this payment."""
+
+    code = "payment_failed"
+
+
+class AutoRefillFailed(Refusal):
+    """Update the payment method (``update_url``), then enable automatic refills again."""
+
+    code = "auto_refill_failed"
+
+    def __init__(self, detail: str, *, update_url: str | None = None) -> None:
+        """Say why, and where a card can be saved."""
+        super().__init__(detail, update_url=update_url)
+
+
+class TierUpgradeFailed(Refusal):
+    """Complete the payment first (``checkout_url``), or ask the operator for a plan that is not sold by itself."""
+
+    code = "tier_upgrade_failed"
+
+    def __init__(self, detail: str, *, checkout_url: str | None = None) -> None:
+        """Say why, and where it can be paid."""
+        super().__init__(detail, checkout_url=checkout_url)
+
+
+class InvalidSignature(MalformedRequest):
+    """Send the event as the payment provider signed it, with the signing secret of this endpoint, and at once."""
+
+    code = "invalid_signature"
+
+    def __init__(self) -> None:
+        """Say nothing about what was expected."""
+        super().__init__("this event is not signed by the payment provider, or it is too old")
+
+
+class PaymentsUnavailable(Refusal):
+    """Repeat the request with the same Idempotency-Key: nobody can pay twice by that."""
+
+    code = "payments_unavailable"
+
+    def __init__(self, detail: str = "the payment provider does not answer") -> None:
+        """Say what is away."""
+        super().__init__(
+            f"{detail}; repeat the request with the same Idempotency-Key",
+            retry_after_seconds=5,
+            retryable=True,
+        )
+
+
 # --- the installation ---------------------------------------------------------------------------------------
 
 

@@ -47,6 +47,11 @@ class IdSource:
             return self._millisecond << 22 | self._node_bits | self._sequence
 
 
+def first_at(moment: int) -> int:
+    """The smallest id that could be made at a moment, in microseconds: all smaller ones were made before it."""
+    return max(moment // 1000 - EPOCH_MILLISECONDS, 0) << 22
+
+
 def to_text(prefix: str, number: int) -> str:
     """``to_text("cust", 5)`` is ``"cust_0000000000005"``."""
     pairs = _PAIRS

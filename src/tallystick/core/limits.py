@@ -14,7 +14,7 @@ DAY_MICROS = 24 * HOUR_MICROS
 class Budget:
     """A spending limit, with what its current period has spent. Amounts in micro-units."""
 
-    __slots__ = ("id", "level", "limit", "per", "period_at", "spent", "subject", "unit")
+    __slots__ = ("customer_id", "id", "level", "limit", "per", "period_at", "spent", "subject", "unit")
 
     def __init__(
         self,
@@ -27,6 +27,7 @@ class Budget:
         per: str,
         period_at: int,
         spent: int,
+        customer_id: int | None = None,
     ) -> None:
         self.id = id
         self.level = level
@@ -36,6 +37,7 @@ class Budget:
         self.per = per
         self.period_at = period_at
         self.spent = spent
+        self.customer_id = customer_id  # who is told; None for the key of a service
 
     @property
     def source(self) -> str:

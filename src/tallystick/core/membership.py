@@ -6,10 +6,13 @@ from typing import ClassVar, NamedTuple
 
 from tallystick.core.book import NEVER, Book, Membership, Transaction, Wallet
 from tallystick.core.catalog import Economy, Plan, SignUpGrant
+from tallystick.core.decimals import to_decimal
 from tallystick.core.due import grant_allowance, roll_forward
+from tallystick.core.events import PLAN_CHANGED
 from tallystick.core.operations import Operation
 from tallystick.core.plans import allowance_top_up, period_containing
-from tallystick.core.times import add
+from tallystick.core.times import add, format_rfc3339
+from tallystick.core.watch import begin
 from tallystick.core.words import COVER, UNLIMITED
 
 CoverChange = tuple[
@@ -52,6 +55,11 @@ def open_wallet(book: Book, customer_id: int, unit: str) -> Wallet:
     return wallet
 
 
+def watch_from_now(wallet: Wallet, economy: Economy, now: int) -> None:
+    """Have a new wallet watched for the economy's thresholds."""
+    wallet.set_watch(begin(economy.low_balance.of(wallet.unit), wallet.available(now)), wallet.refill_below)
+
+
 @dataclass(slots=True, kw_only=True)
 class OpenCustomer(Operation):
     """Give a new customer its wallets, what the economy grants at sign-up, and its first plan."""
@@ -67,7 +75,11 @@ class OpenCustomer(Operation):
         for grant in self.catalog.sign_up:
             self._give(book, grant)
         plan = self.catalog.plan(self.catalog.default_plan)
-        return join_plan(book, transaction, plan, self.catalog.priority)
+        result = join_plan(book, transaction, plan, self.catalog.priority)
+        for unit in self.catalog.units:
+            wallet = book.wallet(self.customer_id, unit)
+            watch_from_now(wallet, self.catalog, book.now)
+        return result
 
     def _give(self, book: Book, grant: SignUpGrant) -> None:
         """A transaction of its own, so that the statement says what each was for."""
@@ -115,6 +127,14 @@ class ChangePlan(Operation):
         granted = enter_plan(
             book, transaction, membership, self.plan, self.catalog.priority, at_once=self.plan.starts == "now"
         )
+        if old_name != self.plan.name:
+            data = {
+                "plan": self.plan.name,
+                "previous": old_name,
+                "period_end": format_rfc3339(membership.period_end),
+                "granted": {unit: to_decimal(amount) for unit, amount in granted},
+            }
+            book.tell(self.customer_id, PLAN_CHANGED, data)
         return PlanResult(
             transaction.id,
             self.customer_id,

@@ -222,6 +222,7 @@ def require(book: Book, wallet: Wallet, amount: int) -> None:
     """Refuse when the wallet cannot give ``amount`` now; the figures shown are the ones that decided."""
     available = wallet.available(book.now)
     if available < amount:
+        book.refuse(wallet, available)
         raise errors.InsufficientCredits(
             unit=wallet.unit,
             required=amount,

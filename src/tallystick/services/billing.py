@@ -18,7 +18,7 @@ from tallystick.services.customers import Customers
 from tallystick.services.due import settle_if_due
 from tallystick.services.grants import GrantView, view_of
 from tallystick.services.pages import DEFAULT_LIMIT, Page, check_limit, page_of, position_of
-from tallystick.store import grants, holds, memberships, statements, wallets
+from tallystick.store import grants, holds, memberships, refills, statements, wallets
 
 PERIODS: Final = {"7d": 7, "30d": 30, "90d": 90}
 HOLD_STATUSES: Final = ("open", "captured", "released", "expired")
@@ -38,6 +38,7 @@ _REFERENCES: Final = {
     "expiry": ("grant", False),
     "void": ("grant", False),
     "clawback": ("grant", False),
+    "reinstatement": ("grant", False),
 }
 
 
@@ -160,11 +161,13 @@ class Billing:
         now = context.now()
         settle_if_due(context, customer_id)
         with context.database.read() as connection:
-            wallet = _wallet(wallets.of_customer(connection, customer_id), context, unit)
+            wallet = wallet_in(wallets.of_customer(connection, customer_id), context, unit)
             wallets.load_lots(connection, wallet)
             rows = grants.open_lots(connection, customer_id, wallet.unit)
             membership = memberships.get(connection, customer_id)
+            refill = refills.get(connection, customer_id)
             scheduled_at = grants.next_scheduled(connection, customer_id, wallet.unit)
+        refilled = refill is not None and refill.enabled and refill.unit == wallet.unit
         plan = None if membership is None else economy.plans.get(membership.plan)
         allowance = None if plan is None else plan.allowance(wallet.unit)
         renews = membership is not None and allowance is not None and bool(allowance.amount_micros)
@@ -184,8 +187,10 @@ class Billing:
             removed=wallet.removed,
             tier=None if membership is None else membership.plan,
             unlimited=wallet.cover_id is not None,
-            auto_refill=False,
-            threshold=economy.low_balance.warning_below(wallet.unit),
+            auto_refill=refilled,
+            threshold=refill.threshold
+            if refilled and refill is not None
+            else economy.low_balance.warning_below(wallet.unit),
             next_grant_at=min((moment for moment in coming if moment is not None), default=None),
             frozen_at=wallet.frozen_at,
             grants=tuple(view_of(rows[lot.id], now) for lot in wallet.lots),
@@ -211,7 +216,7 @@ class Billing:
             raise errors.ValidationFailed([("type", f"expected one of {', '.join(sorted(ENTRY_TYPES))}")])
         settle_if_due(context, customer_id)
         with context.database.read() as connection:
-            wallet = _wallet(wallets.of_customer(connection, customer_id), context, unit)
+            wallet = wallet_in(wallets.of_customer(connection, customer_id), context, unit)
             after, upto = 0, wallet.sequence
             if start is not None:
                 after = statements.count_before(connection, wallet.id, last=wallet.sequence, moment=start)
@@ -237,7 +242,7 @@ class Billing:
         start = day_start(now) - (PERIODS[period] - 1) * DAY
         settle_if_due(context, customer_id)
         with context.database.read() as connection:
-            wallet = _wallet(wallets.of_customer(connection, customer_id), context, unit)
+            wallet = wallet_in(wallets.of_customer(connection, customer_id), context, unit)
             after = statements.count_before(connection, wallet.id, last=wallet.sequence, moment=start)
             upto = statements.count_before(
                 connection, wallet.id, last=wallet.sequence, moment=day_start(now) + DAY
@@ -283,7 +288,7 @@ class HoldsView:
         return Page([_hold(row) for row in page.items], page.has_more, page.next_cursor)
 
 
-def _wallet(found: Mapping[str, Wallet], context: Context, unit: str | None) -> Wallet:
+def wallet_in(found: Mapping[str, Wallet], context: Context, unit: str | None) -> Wallet:
     """The wallet in ``unit`` or in the primary one; a unit that the economy dropped is still shown."""
     name = context.economy().primary_unit if unit is None else unit
     wallet = found.get(name)
@@ -293,12 +298,14 @@ def _wallet(found: Mapping[str, Wallet], context: Context, unit: str | None) -> 
     return wallet
 
 
-def _entry(row: statements.EntryRow, unit: str) -> EntryView:
-    reference = None
+def reference_of(row: statements.EntryRow) -> str | None:
+    """The id of what an entry belongs to: a charge, a hold or a grant."""
     prefix, is_own = _REFERENCES.get(row.kind, ("", False))
     number = row.transaction_id if is_own else row.subject_id
-    if prefix and number is not None:
-        reference = to_text(prefix, number)
+    return to_text(prefix, number) if prefix and number is not None else None
+
+
+def _entry(row: statements.EntryRow, unit: str) -> EntryView:
     return EntryView(
         id=row.transaction_id,
         number=row.number,
@@ -311,7 +318,7 @@ def _entry(row: statements.EntryRow, unit: str) -> EntryView:
         amount=row.amount,
         balance_after=row.balance_after,
         description=row.description,
-        reference=reference,
+        reference=reference_of(row),
         metadata=_metadata(row.metadata),
         agent=row.agent,
     )

@@ -6,7 +6,6 @@ moments. Here are the customers nobody touched meanwhile, and the sweeping up of
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from typing import Final
 
 import sqlalchemy as sa
@@ -15,6 +14,8 @@ import structlog
 from tallystick.core.errors import ServiceUnavailable
 from tallystick.core.limits import DAY_MICROS
 from tallystick.services.context import Context
+from tallystick.services.watch import BalanceWatch
+from tallystick.services.work import run_all
 from tallystick.store import upkeep
 
 CUSTOMERS_PER_BATCH: Final = 200
@@ -28,40 +29,32 @@ log = structlog.get_logger(__name__)
 class DueWork:
     """Runs what is due. One turn is bounded; what is left over is found again by the next."""
 
-    def __init__(self, context: Context, *, steps: Sequence[Callable[[], dict[str, int]]] = ()) -> None:
-        """``steps`` are further work that each turn does: each gives how much of what it did, and is bounded."""
+    def __init__(self, context: Context, watch: BalanceWatch) -> None:
         self._context = context
-        self._steps = steps
+        self._watch = watch
         self._pruned_at = 0
         self._failing: dict[int, int] = {}
 
-    def run_once(self) -> dict[str, int]:
-        """One turn: gives how much of each kind was done."""
+    def run_once(self, now: int | None = None) -> dict[str, int]:
+        """One turn: gives how much of each kind was done. ``now`` None: the present."""
         counts: dict[str, int] = {}
+        moment = self._context.now if now is None else lambda: now
         for _ in range(BATCHES_PER_TURN):
-            done = self._settle_batch()
+            done = self._settle_batch(moment())
             if done is None:
                 break
             for name, count in done.items():
                 counts[name] = counts.get(name, 0) + count
-        for step in self._steps:
-            for name, count in step().items():
-                counts[name] = counts.get(name, 0) + count
-        now = self._context.now()
-        if now - self._pruned_at >= PRUNE_EVERY_MICROS:
-            self._pruned_at = now
-            counts.update(self.prune(now))
+        counts.update(self._watch.run_once())  # after what was due, so that balances are those of now
+        at = moment()
+        if at - self._pruned_at >= PRUNE_EVERY_MICROS:
+            self._pruned_at = at
+            counts.update(self.prune(at))
         return counts
 
     def run_all(self) -> dict[str, int]:
         """Turn after turn, until nothing is due."""
-        totals: dict[str, int] = {}
-        while True:
-            counts = self.run_once()
-            for name, count in counts.items():
-                totals[name] = totals.get(name, 0) + count
-            if not any(counts.values()):
-                return totals
+        return run_all([self])
 
     def lag_seconds(self) -> float:
         """For how long the longest waiting work has been due."""
@@ -71,16 +64,15 @@ class DueWork:
         return max((now - earliest) / 1_000_000, 0.0) if earliest is not None else 0.0
 
     def prune(self, now: int) -> dict[str, int]:
-        """Delete counters of hours long past, ended sessions and old throttles: nothing of the ledger."""
+        """Delete counters of hours long past, ended sessions, old throttles and notices: nothing of the ledger."""
         before = now - COUNTERS_KEPT_DAYS * DAY_MICROS
         return self._context.database.transact(
             lambda connection: upkeep.prune(connection, now=now, before=before)
         )
 
-    def _settle_batch(self) -> dict[str, int] | None:
+    def _settle_batch(self, now: int) -> dict[str, int] | None:
         """Settle some customers; None when nobody is due."""
         context = self._context
-        now = context.now()
         self._failing = {number: until for number, until in self._failing.items() if until > now}
         with context.database.read() as connection:
             due = upkeep.due_customers(
@@ -89,7 +81,7 @@ class DueWork:
         if not due:
             return None
         try:
-            return self._settle(due)
+            return self._settle(due, now)
         except ServiceUnavailable:
             raise
         except Exception:
@@ -105,7 +97,7 @@ class DueWork:
     def _settle_alone(self, customer_id: int, now: int) -> dict[str, int]:
         """One customer that cannot be settled must not keep the others from it."""
         try:
-            return self._settle([customer_id])
+            return self._settle([customer_id], now)
         except ServiceUnavailable:
             raise
         except Exception:
@@ -113,10 +105,10 @@ class DueWork:
             self._failing[customer_id] = now + PRUNE_EVERY_MICROS
             return {}
 
-    def _settle(self, customer_ids: list[int]) -> dict[str, int]:
+    def _settle(self, customer_ids: list[int], now: int) -> dict[str, int]:
         context = self._context
 
         def work(connection: sa.engine.Connection) -> dict[str, int]:
-            return context.ledger.settle(connection, customer_ids, now=context.now())
+            return context.ledger.settle(connection, customer_ids, now=now)
 
         return context.database.transact(work)

@@ -43,6 +43,14 @@ class Economies:
         context.economy.economy = economy
         return economy
 
+    def active(self) -> Economy:
+        """The economy that was activated last, by whatever process."""
+        context = self._context
+        with context.database.read() as connection:
+            version = settings.get(connection, ACTIVE)
+        economy = context.economy()
+        return economy if version is None or version == economy.version else self.at(version)
+
     def _start_allowances(self, economy: Economy) -> None:
         """Customers of a plan that gained an allowance get it from now on, and not for the months before the change.
 

@@ -115,12 +115,17 @@ class GroupCommit:
         ledger: Ledger,
         now: Callable[[Connection], int],
         observe: Callable[[int, float], None] = lambda _size, _seconds: None,
+        alerted: Callable[[], None] = lambda: None,
     ) -> None:
-        """``now`` gives the moment of a batch; ``observe`` is told its size and how many seconds it took."""
+        """``now`` gives the moment of a batch; ``observe`` is told its size and how many seconds it took.
+
+        ``alerted`` is called after the commit of a batch that left something for the balance watch.
+        """
         self._database = database
         self._ledger = ledger
         self._now = now
         self._observe = observe
+        self._alerted = alerted
         self._queue: queue.SimpleQueue[list[Ticket] | None] = queue.SimpleQueue()
         self._asked: dict[asyncio.AbstractEventLoop, list[Ticket]] = {}
         self._in_flight = InFlight()
@@ -287,6 +292,8 @@ class GroupCommit:
 
         outcomes, book = self._database.transact_hot(work)
         self._ledger.keep(book)
+        if book.alerted:
+            self._alerted()
         for ticket, outcome in zip(batch, outcomes, strict=True):
             ticket.outcome = outcome
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from tallystick.core import errors
 from tallystick.core.times import add, format_rfc3339, parse_duration, parse_rfc3339
 from tallystick.services.clock import Clock
 from tallystick.services.context import Caller, Context
-from tallystick.services.due_work import DueWork
+from tallystick.services.work import Work, run_all
 
 # Ids are made from the time for a while longer than this.
 LATEST_MICROS: Final = parse_rfc3339("2089-01-01T00:00:00Z")
@@ -19,11 +20,21 @@ class TestClock:
 
     __test__ = False  # The name begins with "Test", and this is not one.
 
-    def __init__(self, context: Context, clock: Clock, due_work: DueWork, *, test_mode: bool) -> None:
+    def __init__(
+        self,
+        context: Context,
+        clock: Clock,
+        works: Sequence[Work],
+        *,
+        test_mode: bool,
+        simulated: bool = True,
+    ) -> None:
+        """``simulated`` False: a real payment provider is in use, whose time nobody moves."""
         self._context = context
         self._clock = clock
-        self._due_work = due_work
+        self._works = works
         self._test_mode = test_mode
+        self._simulated = simulated
 
     def move(
         self, caller: Caller, *, advance: str | None = None, now: str | None = None
@@ -33,6 +44,10 @@ class TestClock:
             raise errors.NotAllowed("the test clock is for admins")
         if not self._test_mode:
             raise errors.TestClockRefused("there is no test clock in live mode")
+        if not self._simulated:
+            raise errors.TestClockRefused(
+                "the time of Stripe cannot be moved: the test clock needs simulated payments"
+            )
         if (advance is None) == (now is None):
             raise errors.ValidationFailed(
                 [("advance", "expected either advance (like P1D) or now, and not both")]
@@ -52,5 +67,5 @@ class TestClock:
                 [(field, f"expected a time before {format_rfc3339(LATEST_MICROS)}")]
             )
         self._clock.move_to(target)
-        ran = self._due_work.run_all()
+        ran = run_all(self._works)
         return self._context.now(), sorted(ran.items())

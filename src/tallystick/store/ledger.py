@@ -5,12 +5,13 @@ with the money; the group commit calls it for everyone who queued up. Every stat
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from operator import attrgetter
+from typing import Any, Final
 
 from sqlalchemy.engine import Connection
 
 from tallystick.core import errors
-from tallystick.core.book import Book
+from tallystick.core.book import Book, Wallet
 from tallystick.core.catalog import Economy
 from tallystick.core.ids import to_text
 from tallystick.core.limits import HOUR_MICROS, hour_of
@@ -22,7 +23,7 @@ from tallystick.store.kept import KeptWallets, StampedWallets
 from tallystick.store.loading import Loader
 from tallystick.store.results import Outcome, Trial, decode_result, encode_result
 from tallystick.store.system import SystemAccounts
-from tallystick.store.writing import INSERT_ACCOUNTS, SET_HAS_BUDGETS, Writer
+from tallystick.store.writing import INSERT_ACCOUNTS, SET_HAS_BUDGETS, SET_WATCH, Writer
 
 
 class Ledger:
@@ -134,6 +135,48 @@ class Ledger:
         self._writer.write(raw, book)
         return book.settled
 
+    def settled(self, connection: Connection, customer_ids: Sequence[int], *, now: int) -> list[Wallet]:
+        """These customers' wallets after all that is due was booked; nobody changes them before the transaction ends."""
+        raw = raw_connection(connection)
+        book, _ = self._load_settled(raw, [], now, customer_ids=customer_ids)
+        self._writer.write(raw, book)
+        return list(book.wallets.values())
+
+    def set_watch(self, connection: Connection, wallets: Sequence[Wallet]) -> None:
+        """Store what ``settled`` wallets are to be compared with from now on; every process sees it with its next charge.
+
+        It is no posting: the figures say when to look at a wallet, and nothing of what is in it.
+        """
+        rows = [(*each.watch, each.refill_below, each.id) for each in sorted(wallets, key=_by_id)]
+        self._driver.change(raw_connection(connection), SET_WATCH, rows)
+
+    def set_refill_below(
+        self,
+        connection: Connection,
+        customer_id: int,
+        unit: str,
+        micros: int | None,
+        *,
+        now: int,
+        at_once: bool = True,
+    ) -> None:
+        """From the end of this transaction on, have a refill requested whenever a wallet falls below ``micros``.
+
+        Where it is below already, the worker is told ``at_once``, or with the next charge. None ends it. Raises ``UnknownCustomer`` and
+        ``UnknownUnit``.
+        """
+        wallets = {each.unit: each for each in self.settled(connection, [customer_id], now=now)}
+        if not wallets:
+            raise errors.UnknownCustomer(to_text("cust", customer_id))
+        if unit not in wallets:
+            raise errors.UnknownUnit(unit)
+        wallet = wallets[unit]
+        if wallet.refill_below != micros:
+            wallet.set_watch(wallet.watch, micros)
+            self.set_watch(connection, [wallet])
+        if at_once and micros is not None and wallet.available(now) < micros:
+            self._writer.alert(raw_connection(connection), [wallet], now=now)
+
     def mark_budgets(self, connection: Connection, customer_id: int) -> None:
         """Have every charge of this customer look for budgets, and lock its wallets until the end of the transaction."""
         raw, driver = raw_connection(connection), self._driver
@@ -168,10 +211,15 @@ class Ledger:
         raw: Any,  # noqa: ANN401 - the driver's own connection
         operations: Sequence[Operation],
         now: int,
+        *,
+        customer_ids: Sequence[int] = (),
     ) -> tuple[Book, dict[str, Row]]:
         """As ``Loader.load``, however much was due: nothing is drawn before all of it is booked."""
-        book, repeats = self._loader.load(raw, operations, now)
+        book, repeats = self._loader.load(raw, operations, now, customer_ids=customer_ids)
         while book.unsettled:
             self._writer.write(raw, book)
-            book, repeats = self._loader.load(raw, operations, now)
+            book, repeats = self._loader.load(raw, operations, now, customer_ids=customer_ids)
         return book, repeats
+
+
+_by_id: Final = attrgetter("id")

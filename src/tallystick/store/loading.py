@@ -11,7 +11,7 @@ from tallystick.core.book import Book, DueWork, GrantTerms, Hold, Lot, Membershi
 from tallystick.core.catalog import Economy
 from tallystick.core.due import HOLD, MAX_EVENTS, START, settle
 from tallystick.core.limits import Budget, hour_of, period_start
-from tallystick.core.membership import OpenCustomer, open_wallet
+from tallystick.core.membership import OpenCustomer, open_wallet, watch_from_now
 from tallystick.core.operations import Operation, PricedOperation
 from tallystick.core.words import DEBT, REVENUE, SYSTEM
 from tallystick.store.driver import Driver, Row
@@ -25,7 +25,8 @@ _LOT_COLUMNS: Final = (
 )
 WALLETS: Final = (
     "SELECT id, customer_id, unit, debt_account_id, cover_id, frozen_at, next_due_at, has_budgets, sequence, last_at, "
-    "balance, granted, purchased, earned, spent, expired, removed{stamp} FROM wallets WHERE {ids:customer_id} ORDER BY id "
+    "balance, granted, purchased, earned, spent, expired, removed, told_below, watch_below, watch_above, "
+    "refill_below{stamp} FROM wallets WHERE {ids:customer_id} ORDER BY id "
 )
 _OPEN_LOTS: Final = f"SELECT {_LOT_COLUMNS} FROM accounts WHERE {{ids:customer_id}} AND is_open"  # noqa: S608
 _LOTS: Final = f"SELECT {_LOT_COLUMNS} FROM accounts WHERE {{ids:id}}"  # noqa: S608
@@ -184,13 +185,13 @@ class Loader:
 
     def _open_missing_wallets(self, book: Book, customers: Sequence[int]) -> None:
         """A unit that the economy gained later gets its wallets when they are first looked at."""
-        units = self._economy().units
-        if len(book.wallets) == len(customers) * len(units):
+        economy = self._economy()
+        if len(book.wallets) == len(customers) * len(economy.units):
             return
         for customer_id in customers:
-            for unit in units:
+            for unit in economy.units:
                 if customer_id not in book.missing and (customer_id, unit) not in book.wallets:
-                    open_wallet(book, customer_id, unit)
+                    watch_from_now(open_wallet(book, customer_id, unit), economy, book.now)
 
     def _add_account(self, book: Book, row: Row) -> None:
         if row[3] == DEBT:
@@ -342,6 +343,7 @@ class Loader:
                 per=per,
                 period_at=periods[per],
                 spent=counters.get((number, periods[per]), 0),
+                customer_id=customer_id,
             )
             where = ("key", key_id, "") if level == "key" else (level, customer_id, agent or "")
             book.add_budget(where, budget)

@@ -9,7 +9,13 @@ from typing import Any, Final
 import msgspec
 
 from tallystick.core import errors
-from tallystick.core.adjustments import ClawbackResult, FreezeResult, GrantResult, RefundResult
+from tallystick.core.adjustments import (
+    ClawbackResult,
+    FreezeResult,
+    GrantResult,
+    RefundResult,
+    ReinstateResult,
+)
 from tallystick.core.ids import to_text
 from tallystick.core.membership import PlanResult
 from tallystick.core.operations import ChargeResult, HoldResult, Limit, ResolveResult
@@ -24,6 +30,7 @@ RESULTS: Final[dict[str, type]] = {
     "grant": GrantResult,
     "void": GrantResult,
     "clawback": ClawbackResult,
+    "reinstatement": ReinstateResult,
     "freeze": FreezeResult,
     "thaw": FreezeResult,
     "plan_change": PlanResult,

@@ -134,8 +134,37 @@ wallets = Table(
     _number("spent"),
     _number("expired"),
     _number("removed"),
+    # What its available amount is compared with: see core.watch.
+    _number("told_below", default=None),
+    _number("watch_below", default=None),
+    _number("watch_above", default=None),
+    _number("refill_below", default=None),
     UniqueConstraint("customer_id", "unit"),
     **_ROOM_TO_UPDATE,
+)
+
+# Wallets that have left the figures they are watched for, until a worker has looked.
+balance_alerts = Table(
+    "balance_alerts",
+    metadata,
+    _id("wallet_id"),
+    Column("customer_id", BigInteger, nullable=False),
+    Column("unit", Text, nullable=False),
+    Column("at", BigInteger, nullable=False, index=True),
+)
+
+# Customers who are to get a refill, until it has been made or refused.
+refill_requests = Table(
+    "refill_requests",
+    metadata,
+    _id("customer_id"),
+    Column("unit", Text, primary_key=True),
+    Column("at", BigInteger, nullable=False),
+)
+
+# Grants of whose expiry their owner has been told, while they are open.
+expiry_notices = Table(
+    "expiry_notices", metadata, _id("grant_id"), Column("expires_at", BigInteger, nullable=False)
 )
 
 accounts = Table(
@@ -174,6 +203,15 @@ Index(
     accounts.c.customer_id,
     sqlite_where=accounts.c.is_open,
     postgresql_where=accounts.c.is_open,
+)
+# As a text, because `and_` would make `is_open = 1` of it, which the queries do not ask for.
+_EXPIRING: Final = text("is_open AND expires_at IS NOT NULL")
+Index(
+    "ix_accounts_expiring",
+    accounts.c.expires_at,
+    accounts.c.id,
+    sqlite_where=_EXPIRING,
+    postgresql_where=_EXPIRING,
 )
 Index(
     "uq_accounts_system",

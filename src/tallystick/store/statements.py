@@ -7,6 +7,7 @@ halving: no index by time is needed, and a page is as quick at the end of a long
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -64,7 +65,20 @@ def page(
     connection: Connection, wallet_id: int, *, after: int, upto: int, entry_type: str | None, limit: int
 ) -> list[EntryRow]:
     """Entries with a sequence above ``after`` and up to ``upto``, newest first."""
-    query = (
+    query = _lines(wallet_id, after=after, upto=upto).order_by(entries.c.sequence.desc()).limit(limit)
+    if entry_type is not None:
+        query = query.where(entries.c.type == entry_type)
+    return [EntryRow(*tuple(row)) for row in connection.execute(query)]
+
+
+def onward(connection: Connection, wallet_id: int, *, after: int, upto: int, limit: int) -> list[EntryRow]:
+    """The first entries with a sequence above ``after`` and up to ``upto``, oldest first."""
+    query = _lines(wallet_id, after=after, upto=upto).order_by(entries.c.sequence).limit(limit)
+    return [EntryRow(*tuple(row)) for row in connection.execute(query)]
+
+
+def _lines(wallet_id: int, *, after: int, upto: int) -> sa.Select[Any]:
+    return (
         sa.select(
             entries.c.transaction_id,
             entries.c.number,
@@ -83,12 +97,7 @@ def page(
         )
         .join_from(entries, transactions, transactions.c.id == entries.c.transaction_id)
         .where(entries.c.wallet_id == wallet_id, entries.c.sequence > after, entries.c.sequence <= upto)
-        .order_by(entries.c.sequence.desc())
-        .limit(limit)
     )
-    if entry_type is not None:
-        query = query.where(entries.c.type == entry_type)
-    return [EntryRow(*tuple(row)) for row in connection.execute(query)]
 
 
 def by_day(connection: Connection, wallet_id: int, *, after: int, upto: int) -> list[DayRow]:

@@ -7,6 +7,7 @@ from sqlalchemy.engine import Connection
 
 from tallystick.core.book import NEVER
 from tallystick.store.schema import hourly_counters, sessions, throttles, wallets
+from tallystick.store.watches import prune_notices
 
 
 def due_customers(connection: Connection, *, now: int, limit: int, without: Sequence[int] = ()) -> list[int]:
@@ -27,10 +28,11 @@ def earliest_due(connection: Connection) -> int | None:
 
 
 def prune(connection: Connection, *, now: int, before: int) -> dict[str, int]:
-    """Delete hourly counters and throttles of windows that began before ``before``, and sessions that have ended."""
+    """Delete what nobody asks for any more: counters of windows that began before ``before``, ended sessions, notices."""
     deleted = {
         "hourly_counters": hourly_counters.delete().where(hourly_counters.c.window_at < before),
         "throttles": throttles.delete().where(throttles.c.window_at < before),
         "sessions": sessions.delete().where(sessions.c.expires_at < now),
     }
-    return {name: connection.execute(statement).rowcount for name, statement in deleted.items()}
+    counts = {name: connection.execute(statement).rowcount for name, statement in deleted.items()}
+    return {**counts, "expiry_notices": prune_notices(connection, before=before)}

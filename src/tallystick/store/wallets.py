@@ -33,6 +33,10 @@ _WALLET: Final = (
     wallets.c.spent,
     wallets.c.expired,
     wallets.c.removed,
+    wallets.c.told_below,
+    wallets.c.watch_below,
+    wallets.c.watch_above,
+    wallets.c.refill_below,
 )
 _LOT: Final = (
     accounts.c.id,

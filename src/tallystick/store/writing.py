@@ -4,9 +4,10 @@ import json
 from operator import attrgetter
 from typing import Any, Final
 
-from tallystick.core.book import Book, GrantTerms, Hold, Transaction
+from tallystick.core.book import Book, GrantTerms, Hold, Transaction, Wallet
 from tallystick.core.words import DEBT
 from tallystick.store.driver import Change, Driver, Insert, Row
+from tallystick.store.notifications import write_events
 from tallystick.store.seals import seal_of
 from tallystick.store.system import SystemAccounts
 
@@ -104,7 +105,16 @@ _INSERT_WALLETS: Final = Insert(
         ("debt_account_id", _B),
         ("next_due_at", _B),
         ("has_budgets", "boolean"),
+        ("told_below", _B),
+        ("watch_below", _B),
+        ("watch_above", _B),
+        ("refill_below", _B),
     ),
+)
+_INSERT_ALERTS: Final = Insert(
+    "balance_alerts",
+    (("wallet_id", _B), ("customer_id", _B), ("unit", _T), ("at", _B)),
+    "ON CONFLICT (wallet_id) DO NOTHING",
 )
 _INSERT_HOLDS: Final = Insert(
     "holds",
@@ -149,6 +159,11 @@ _SET_WALLETS: Final = Change(
 _SET_STAMPED_WALLETS: Final = _SET_WALLETS._replace(stamped=True)
 _SET_WALLET_STATE: Final = Change(
     "wallets", "id", sets=(("cover_id", _B), ("frozen_at", _B), ("next_due_at", _B))
+)
+SET_WATCH: Final = Change(
+    "wallets",
+    "id",
+    sets=(("told_below", _B), ("watch_below", _B), ("watch_above", _B), ("refill_below", _B)),
 )
 SET_HAS_BUDGETS: Final = Change("wallets", "customer_id", sets=(("has_budgets", "boolean"),))
 _UPSERT_MEMBERSHIPS: Final = Insert(
@@ -198,6 +213,7 @@ class Writer:
             self._touch_owners(book)
             if book.touched:  # First: they are locked in sorted order, and everything else belongs to them.
                 self._update_wallets(raw, book)
+            self._alert(raw, book)
             # What takes longest to write down goes last: PostgreSQL is busy with the rest meanwhile.
             if book.transfers:
                 driver.insert(raw, _INSERT_TRANSFERS, book.transfers)
@@ -217,13 +233,15 @@ class Writer:
                 self._update_system_accounts(raw, book)
 
     def _count(self, raw: Any, book: Book) -> None:  # noqa: ANN401
-        """Add to the counters of hourly limits and budgets, in sorted order."""
+        """Add to the counters of hourly limits, budgets and notifications, in sorted order."""
         if book.hourly_deltas:
             calls = [(*key, used) for key, used in sorted(book.hourly_deltas.items())]
             self._driver.insert(raw, _COUNT_HOURLY, calls)
         if book.budget_deltas:
             spent = [(*key, amount) for key, amount in sorted(book.budget_deltas.items())]
             self._driver.insert(raw, _COUNT_BUDGETS, spent)
+        if book.events:
+            write_events(self._driver, raw, book.new_id, book.events)
 
     def _insert_wallets(self, raw: Any, book: Book) -> None:  # noqa: ANN401
         wallets = book.new_wallets
@@ -257,10 +275,24 @@ class Writer:
                     each.debt_account_id,
                     each.next_due_at,
                     each.has_budgets,
+                    *each.watch,
+                    each.refill_below,
                 )
                 for each in wallets
             ],
         )
+
+    def _alert(self, raw: Any, book: Book) -> None:  # noqa: ANN401
+        """Have a worker look at the wallets that it concerns; their rows are locked by now."""
+        alerts = book.alerts()
+        if alerts:
+            self.alert(raw, alerts, now=book.now)
+            book.alerted = True
+
+    def alert(self, raw: Any, wallets: list[Wallet], *, now: int) -> None:  # noqa: ANN401
+        """Note that these wallets are to be looked at; once is enough."""
+        rows = [(each.id, each.customer_id, each.unit, now) for each in wallets]
+        self._driver.insert(raw, _INSERT_ALERTS, sorted(rows))
 
     def _insert_grants(self, raw: Any, book: Book) -> None:  # noqa: ANN401
         accounts, rows = [], []

@@ -46,12 +46,15 @@ def test_the_commands_of_the_contract_are_there() -> None:
         "auth register", "auth login", "auth logout", "auth status",
         "ruv balance", "ruv history",
         "billing balance", "billing history", "billing usage", "billing tier",
+        "billing export transactions", "billing export usage", "billing export payments",
         "grants create", "grants list", "grants void", "grants clawback",
         "holds create", "holds list", "holds capture", "holds release",
         "keys create", "keys list", "keys revoke",
         "budgets set", "budgets list", "budgets remove",
         "economy check", "economy diff", "economy list", "economy show",
         "clock advance", "clock set",
+        "webhooks list", "webhooks create", "webhooks update", "webhooks rotate", "webhooks delete", "webhooks ping",
+        "webhooks enable", "webhooks notifications", "webhooks deliveries", "webhooks replay",
     }  # fmt: skip
     assert set() == promised - set(leaves())
 

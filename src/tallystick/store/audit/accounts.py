@@ -18,7 +18,7 @@ _GRANTS: Final = (
 )
 _EVENTS: Final = (
     "SELECT subject_id, kind, at, amount FROM transactions "
-    "WHERE {ids:subject_id} AND kind IN ('void', 'clawback', 'grant_start')"
+    "WHERE {ids:subject_id} AND kind IN ('void', 'clawback', 'reinstatement', 'grant_start')"
 )
 _MADE: Final = "SELECT id FROM transactions WHERE {ids:id}"
 _UNITS: Final = "SELECT DISTINCT unit FROM wallets"
@@ -156,6 +156,7 @@ def _check_grant(
     findings.same(9, (*place[:2], "voided_at"), voids, grant.voided_at)
     findings.same(9, account.place("voided"), grant.voided_at is not None, bool(account.voided))
     taken = sum(amount for _, kind, _, amount in events if kind == "clawback")
+    taken -= sum(amount for _, kind, _, amount in events if kind == "reinstatement")
     findings.same(9, (*place[:2], "clawed_back"), taken, grant.clawed_back)
     findings.same(9, account.place("expires_at"), expires_at, account.expires_at)
     terms = (account.customer_id, account.effective_at)

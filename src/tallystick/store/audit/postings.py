@@ -6,6 +6,7 @@ from typing import Any, Final
 from tallystick.core.words import (
     BREAKAGE,
     CLAWBACK,
+    DEBT,
     FEES,
     GRANT_CATEGORIES,
     LOT,
@@ -312,6 +313,17 @@ def _claw_back(posting: Posting, around: Surroundings, result: Any) -> tuple[Any
     return (row.id, row.subject_id, row.unit, row.amount, removed, owed), told
 
 
+def _reinstate(posting: Posting, around: Surroundings, result: Any) -> tuple[Any, Any]:  # noqa: ANN401
+    row = posting.row
+    repaid = 0
+    for line in posting.transfers:
+        account = around.accounts.get(line.credit_id)
+        if account is not None and account.kind == DEBT:
+            repaid += line.amount
+    told = (result.id, result.grant_id, result.unit, result.amount, result.repaid)
+    return (row.id, row.subject_id, row.unit, row.amount, repaid), told
+
+
 def _freeze(posting: Posting, _around: Surroundings, result: Any) -> tuple[Any, Any]:  # noqa: ANN401
     row = posting.row
     frozen_at = None if row.kind == "thaw" else result.before or row.at
@@ -340,6 +352,7 @@ _ANSWERS: Final[dict[str, Callable[[Posting, Surroundings, Any], tuple[Any, Any]
     "grant": _grant,
     "void": _void,
     "clawback": _claw_back,
+    "reinstatement": _reinstate,
     "settlement": _settlement,
     "freeze": _freeze,
     "thaw": _freeze,

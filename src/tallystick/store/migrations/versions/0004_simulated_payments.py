@@ -5,7 +5,7 @@ from alembic import op
 from tallystick.store.schema_simulated import TABLES
 
 revision = "0004"
-down_revision = "0001"  # until 0002 and 0003 are there
+down_revision = "0003"
 
 
 def upgrade() -> None:
