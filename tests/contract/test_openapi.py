@@ -54,6 +54,19 @@ CALLS = {
     ("post", "/test/clock"),
     ("post", "/test/payments/{payment}/{action}"),
     ("post", "/settlements"),
+    ("post", "/webhooks/endpoints"),
+    ("get", "/webhooks/endpoints"),
+    ("patch", "/webhooks/endpoints/{endpoint_id}"),
+    ("delete", "/webhooks/endpoints/{endpoint_id}"),
+    ("post", "/webhooks/endpoints/{endpoint_id}/rotate"),
+    ("post", "/webhooks/endpoints/{endpoint_id}/ping"),
+    ("post", "/webhooks/endpoints/{endpoint_id}/enable"),
+    ("post", "/webhooks/endpoints/{endpoint_id}/replay"),
+    ("get", "/webhooks/notifications"),
+    ("get", "/webhooks/deliveries"),
+    ("post", "/webhooks/deliveries/{delivery_id}/replay"),
+    ("get", "/notifications/preferences"),
+    ("put", "/notifications/preferences"),
 }
 
 WITHOUT_KEY = {"/auth/register", "/auth/login", "/prices", "/economy"}

@@ -29,6 +29,7 @@ from tallystick.api.routes import (
     payments,
     settlements,
     simulated,
+    webhooks,
 )
 from tallystick.bootstrap import Tally
 from tallystick.core.ids import to_text
@@ -47,6 +48,7 @@ ROUTERS = (
     identity.keys,
     customers.customers,
     customers.budgets,
+    webhooks.routes,
     economy.public,
     economy.clock,
     simulated.routes,

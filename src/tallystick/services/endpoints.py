@@ -36,6 +36,7 @@ REPLAYED_AT_ONCE: Final = 10_000
 STATUSES: Final = ("pending", "delivered", "failed", "dropped")
 
 EndpointInfo = EndpointRow
+DeliveryInfo = Listed
 
 
 @dataclass(frozen=True, slots=True)
