@@ -9,8 +9,8 @@ import httpx
 import pytest
 
 from tallystick.core.economy_file import load
-from tallystick.providers.stripe import SUBSCRIBED
 from tallystick.core.events import EVENT_TYPES
+from tallystick.providers.stripe import SUBSCRIBED
 from tests.receivers import Receiver, listen, outgoing
 from tests.servers import Server, running_server
 from tests.tallies import USER, World
