@@ -70,6 +70,12 @@ def _paid(program: Program, customer: str) -> str:
     return payment
 
 
+def _endpoint(program: Program, customer: str) -> str:
+    nobody = "http://127.0.0.1:9/hook"
+    endpoint: str = program.ask("webhooks", "create", nobody, "--customer", customer)["id"]
+    return endpoint
+
+
 def _later(program: Program) -> str:
     now = datetime.fromisoformat(program.ask("clock", "advance", "PT1S")["now"])
     return (now + timedelta(hours=1)).isoformat()
@@ -122,6 +128,16 @@ CALLS: dict[str, Arguments] = {
     "customers show": lambda _, customer: [customer],
     "customers freeze": lambda _, customer: [customer],
     "customers thaw": lambda _, customer: [customer],
+    "webhooks create": lambda _, customer: ["http://127.0.0.1:9/hook", "--customer", customer],
+    "webhooks list": lambda _, customer: ["--customer", customer],
+    "webhooks update": lambda program, customer: [_endpoint(program, customer), "--type", "hold.*"],
+    "webhooks rotate": lambda program, customer: [_endpoint(program, customer)],
+    "webhooks delete": lambda program, customer: [_endpoint(program, customer)],
+    "webhooks ping": lambda program, customer: [_endpoint(program, customer)],
+    "webhooks enable": lambda program, customer: [_endpoint(program, customer)],
+    "webhooks notifications": lambda _, customer: ["--customer", customer],
+    "webhooks deliveries": lambda _, customer: ["--customer", customer],
+    "webhooks replay": lambda program, customer: [_endpoint(program, customer), "--after", "0"],
     "clock advance": lambda _program, _customer: ["PT1S"],
     "clock set": lambda program, _customer: [_later(program)],
 }
