@@ -175,17 +175,21 @@ def test_charges_go_on_while_a_statement_is_exported(world: World) -> None:
     world.grant(10_000)
     for _ in range(10):
         world.charge(1)
-    ended = Event()
+    ended, charged = Event(), Event()
 
     def charge_on() -> None:
         while not ended.is_set():
             world.charge(1)
+            charged.set()
 
     thread = Thread(target=charge_on)
     thread.start()
     lengths = []
     try:
         for _ in range(3):
+            for _ in range(2):  # the first may have been made before
+                charged.clear()
+                assert charged.wait(60)
             found = world.tally.exports.transactions(SYSTEM, customer=USER)
             lines = statement(found)
             assert list(range(1, len(lines) + 1)) == [line.number for line in lines]
