@@ -9,7 +9,7 @@ from tallystick.bootstrap import Tally
 from tallystick.config import Config
 from tallystick.core.errors import NotSimulated
 from tallystick.services.context import SYSTEM
-from tallystick.web import routers
+from tallystick.web import simulated
 from tests.doors.web.browser import CANCEL, CONFIRMED, GOOD, LATER, SOFT, SUCCESS, Reader, Site, path_of
 
 HOSTILE = '<script>alert("1")</script>&\'"><img src=x>'
@@ -206,6 +206,6 @@ def test_there_are_no_such_pages_where_payments_are_real(database_url: str) -> N
     """With a Stripe key nothing is simulated: no pages, no controls."""
     config = Config(database_url=database_url, stripe_secret_key="sk_test_x")
     with Tally.from_config(config) as tally:
-        assert ((), None) == (routers(tally), tally.simulated_payments)
+        assert ((), None) == (simulated.routers(tally), tally.simulated_payments)
         with pytest.raises(NotSimulated):
             tally.simulated_controls.act(SYSTEM, "pay_1", "dispute")
