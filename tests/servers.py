@@ -56,10 +56,12 @@ def running_server(
     database_url: str,
     admin_key: str | None = ADMIN_KEY,
     port: int | None = None,
+    settings: dict[str, str] | None = None,
 ) -> Iterator[Server]:
     """Run `tally serve` until the end of the block, with `folder` as its working folder."""
     number = port or free_port()
     environ = clean_environ() | {"TALLY_DATABASE_URL": database_url, "TALLY_ECONOMY": economy}
+    environ |= settings or {}
     if admin_key is not None:
         environ["TALLY_ADMIN_KEY"] = admin_key
     server = Server(f"http://127.0.0.1:{number}", number, folder / "server.out", folder / "server.log")

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tallystick.bootstrap import Tally
-from tallystick.config import Config
+from tallystick.config import Config, Outgoing, SmtpServer
 from tallystick.core.errors import ConfigurationError
 from tallystick.services.clock import system_time
 
@@ -41,6 +41,10 @@ def test_every_setting_is_read() -> None:
             "STRIPE_PRICE_PRO": "",
             "E2B_API_KEY": "e2b_x",
             "E2B_API_URL": "https://api.example.com",
+            "TALLY_WEBHOOKS_ALLOW_PRIVATE": "1",
+            "TALLY_WEBHOOKS_DISABLE_AFTER_DAYS": "9",
+            "TALLY_SMTP_URL": "smtps://me%40x:p%2Fw@mail.example.com",
+            "TALLY_MAIL_FROM": "Example <billing@example.com>",
         },
         dotenv=None,
     )
@@ -56,6 +60,12 @@ def test_every_setting_is_read() -> None:
         stripe_prices={"STRIPE_PRICE_STARTER": "price_1"},
         e2b_api_key="e2b_x",
         e2b_api_url="https://api.example.com",
+        outgoing=Outgoing(
+            allow_private=True,
+            disable_after_days=9,
+            smtp=SmtpServer(host="mail.example.com", port=465, security="tls", user="me@x", password="p/w"),
+            mail_from="Example <billing@example.com>",
+        ),
     )
 
 
@@ -95,6 +105,13 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         ("STRIPE_WEBHOOK_SECRET", "é", "printable characters without spaces"),
         ("STRIPE_WEBHOOK_SECRET", "whsec_old,,whsec_new", "secrets with commas between them"),
         ("STRIPE_WEBHOOK_SECRET", "whsec_old whsec_new", "printable characters without spaces"),
+        ("TALLY_WEBHOOKS_ALLOW_PRIVATE", "yes", "0 or 1"),
+        ("TALLY_WEBHOOKS_DISABLE_AFTER_DAYS", "0", "days from 1 to 999"),
+        ("TALLY_SMTP_URL", "https://mail.example.com", "smtp://host:25"),
+        ("TALLY_SMTP_URL", "smtp://", "smtp://host:25"),
+        ("TALLY_SMTP_URL", "smtp://host:99999", "smtp://host:25"),
+        ("TALLY_MAIL_FROM", "nobody", "a sender such as"),
+        ("TALLY_MAIL_FROM", "a@b\nBcc: c@d", "a sender such as"),
     ],
 )
 def test_a_mistake_names_its_variable(name: str, value: str, expected: str) -> None:
@@ -103,6 +120,21 @@ def test_a_mistake_names_its_variable(name: str, value: str, expected: str) -> N
         Config.from_environment({name: value}, dotenv=None)
     assert caught.value.detail.startswith(f"{name}: expected")
     assert expected in caught.value.detail
+
+
+def test_a_mail_server_needs_a_sender() -> None:
+    """And its password is shown nowhere."""
+    with pytest.raises(ConfigurationError, match=r"^TALLY_MAIL_FROM: expected a sender"):
+        Config.from_environment({"TALLY_SMTP_URL": "smtps://u:s3cret@h"}, dotenv=None)
+    config = Config.from_environment(
+        {"TALLY_SMTP_URL": "smtps://u:s3cret@h", "TALLY_MAIL_FROM": "a@b.test"}, dotenv=None
+    )
+    assert "s3cret" not in repr(config)
+    with pytest.raises(ConfigurationError) as caught:
+        Config.from_environment(
+            {"TALLY_SMTP_URL": "smtps://u:s3cret@h/x", "TALLY_MAIL_FROM": "a@b"}, dotenv=None
+        )
+    assert "s3cret" not in caught.value.detail
 
 
 def test_secrets_are_not_shown() -> None:

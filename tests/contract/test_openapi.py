@@ -36,6 +36,17 @@ CALLS = {
     ("get", "/billing/subscription"),
     ("delete", "/billing/subscription"),
     ("post", "/billing/portal"),
+    ("post", "/billing/checkout"),
+    ("post", "/api/dashboard/billing/checkout"),
+    ("post", "/billing/webhook"),
+    ("get", "/billing/payments"),
+    ("get", "/billing/payments/{payment_id}"),
+    ("post", "/billing/payments/{payment_id}/refund"),
+    ("get", "/billing/auto-refill"),
+    ("put", "/billing/auto-refill"),
+    ("post", "/billing/card"),
+    ("get", "/billing/disputes"),
+    ("post", "/billing/reconcile"),
     ("get", "/prices"),
     ("post", "/quotes"),
     ("post", "/charges"),
@@ -55,10 +66,24 @@ CALLS = {
     ("delete", "/budgets/{budget_id}"),
     ("get", "/economy"),
     ("post", "/test/clock"),
+    ("post", "/test/payments/{payment}/{action}"),
     ("post", "/settlements"),
+    ("post", "/webhooks/endpoints"),
+    ("get", "/webhooks/endpoints"),
+    ("patch", "/webhooks/endpoints/{endpoint_id}"),
+    ("delete", "/webhooks/endpoints/{endpoint_id}"),
+    ("post", "/webhooks/endpoints/{endpoint_id}/rotate"),
+    ("post", "/webhooks/endpoints/{endpoint_id}/ping"),
+    ("post", "/webhooks/endpoints/{endpoint_id}/enable"),
+    ("post", "/webhooks/endpoints/{endpoint_id}/replay"),
+    ("get", "/webhooks/notifications"),
+    ("get", "/webhooks/deliveries"),
+    ("post", "/webhooks/deliveries/{delivery_id}/replay"),
+    ("get", "/notifications/preferences"),
+    ("put", "/notifications/preferences"),
 }
 
-WITHOUT_KEY = {"/auth/register", "/auth/login", "/prices", "/economy"}
+WITHOUT_KEY = {"/auth/register", "/auth/login", "/prices", "/economy", "/billing/webhook"}
 WITH_IDEMPOTENCY_KEY = {
     "/charges",
     "/charges/{charge_id}/refund",
@@ -69,6 +94,9 @@ WITH_IDEMPOTENCY_KEY = {
     "/grants/{grant_id}/void",
     "/grants/{grant_id}/clawback",
     "/billing/tier",
+    "/billing/checkout",
+    "/api/dashboard/billing/checkout",
+    "/billing/payments/{payment_id}/refund",
     "/settlements",
 }
 

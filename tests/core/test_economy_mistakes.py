@@ -12,6 +12,10 @@ from tallystick.economies import read
 from tests.core.economy_texts import FULL, SMALL
 
 NOTHING = "nothing"
+SALE = "\n[purchase]\nmin_usd = 10\nmax_usd = 50\ncredits_per_usd = 1"
+REFILL = (
+    "[auto_refill]\nthreshold_min = 1\nthreshold_default = 1\namount_min_usd = 1\namount_default_usd = 1\n"
+)
 METER = '[meters.lookup]\ncategory = "data"\ndescription = "One"\n'
 PRICES = METER + "[[meters.lookup.prices]]\n"
 PLAN = "[[plans.free.allowances]]\n"
@@ -114,17 +118,17 @@ MISTAKES = (
      "a plain decimal number with at most 6 decimals", '"lots"'),
     ("[purchase]\nmin_usd = 10\nmax_usd = 5\ncredits_per_usd = 1", 3, "purchase.max_usd", "at least min_usd",
      "5"),
-    ("[auto_refill]\nthreshold_min = 2\nthreshold_default = 1\namount_min_usd = 1\namount_default_usd = 1\n[purchase]\nmin_usd = 10\nmax_usd = 50\ncredits_per_usd = 1", 3,
+    ("[auto_refill]\nthreshold_min = 2\nthreshold_default = 1\namount_min_usd = 1\namount_default_usd = 1" + SALE, 3,
      "auto_refill.threshold_default", "at least threshold_min", "1"),
-    ("[auto_refill]\nthreshold_min = 1\nthreshold_default = 1\namount_min_usd = 2\namount_default_usd = 1\n[purchase]\nmin_usd = 10\nmax_usd = 50\ncredits_per_usd = 1", 5,
+    ("[auto_refill]\nthreshold_min = 1\nthreshold_default = 1\namount_min_usd = 2\namount_default_usd = 1" + SALE, 5,
      "auto_refill.amount_default_usd", "at least amount_min_usd", "1"),
-    ("[auto_refill]\nthreshold_min = 1\nthreshold_default = 1\namount_min_usd = 1\namount_default_usd = 1", 2,
+    (REFILL, 2,
      "auto_refill.threshold_min", "a [purchase] section as well: it says how many credits a dollar buys", "1"),
-    ("[auto_refill]\nthreshold_min = 1\nthreshold_default = 1\namount_min_usd = 1\namount_default_usd = 1\ndaily_max_usd = 0.5\n[purchase]\nmin_usd = 10\nmax_usd = 50\ncredits_per_usd = 1", 6,
+    (REFILL + "daily_max_usd = 0.5" + SALE, 6,
      "auto_refill.daily_max_usd", "at least amount_min_usd", "0.5"),
-    ("[auto_refill]\nthreshold_min = 1\nthreshold_default = 1\namount_min_usd = 1\namount_default_usd = 1\ndaily_max_usd = 5\nmonthly_max_usd = 4\n[purchase]\nmin_usd = 10\nmax_usd = 50\ncredits_per_usd = 1", 7,
+    (REFILL + "daily_max_usd = 5\nmonthly_max_usd = 4" + SALE, 7,
      "auto_refill.monthly_max_usd", "at least daily_max_usd", "4"),
-    ("[auto_refill]\nthreshold_min = 1\nthreshold_default = 1\namount_min_usd = 1\namount_default_usd = 1\npause_after_failures = 0\n[purchase]\nmin_usd = 10\nmax_usd = 50\ncredits_per_usd = 1", 6,
+    (REFILL + "pause_after_failures = 0" + SALE, 6,
      "auto_refill.pause_after_failures", "a whole number from 1 to 10", "0"),
     ("[low_balance]\ncredits = [100, 20]", 2, "low_balance.credits", "an array of numbers, smallest first",
      "an array"),

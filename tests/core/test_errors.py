@@ -65,6 +65,7 @@ EXAMPLES = (
     errors.IdempotencyKeyRequired(),
     errors.IdempotencyKeyReused(),
     errors.IdempotencyInFlight(),
+    errors.NotSimulated(),
     errors.PaymentFailed("the card was declined", reason="card_declined"),
     errors.AutoRefillFailed("no card is saved", update_url="https://tally.example/billing"),
     errors.TierUpgradeFailed("pay for the plan first", checkout_url="https://pay.example/1"),

@@ -9,7 +9,11 @@ import httpx
 import pytest
 
 from tallystick.core.economy_file import load
+from tallystick.core.events import EVENT_TYPES
+from tallystick.providers.stripe import SUBSCRIBED
+from tests.receivers import Receiver, listen, outgoing
 from tests.servers import Server, running_server
+from tests.tallies import USER, World
 
 DOCS = Path(__file__).parent.parent.parent / "docs"
 GPT_PRICE = 0.002  # of the starter economy, per token
@@ -34,11 +38,48 @@ def test_economy_files_in_the_documentation_are_valid() -> None:
         assert load(text, name=name).meters
 
 
+def test_going_live_with_stripe_names_every_event() -> None:
+    """The events to subscribe to are those that the provider understands, each once."""
+    page = (DOCS / "how-to" / "go-live-with-stripe.md").read_text()
+    listed = re.findall(r"^\| `([a-z_]+(?:\.[a-z_]+)+)` \|", page, re.MULTILINE)
+    assert list(SUBSCRIBED) == listed
+
+
 @pytest.fixture
 def server(database_url: str, tmp_path: Path) -> Iterator[Server]:
     """A server of the starter economy."""
     with running_server(tmp_path, economy="starter", database_url=database_url) as running:
         yield running
+
+
+def test_receiving_webhooks(
+    tmp_path: Path, sqlite_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The program of the document takes what is sent to it, each event once, and refuses what nobody signed."""
+    [program] = blocks(DOCS / "how-to" / "receive-webhooks.md", "python")
+    names: dict[str, Any] = {}
+    exec(program, names)  # noqa: S102 - the program of the document
+    receive: Callable[[dict[str, str], bytes], int] = names["receive"]
+    with World(sqlite_url, tmp_path) as world, Receiver() as receiver:
+        outgoing(world.tally)
+        made = listen(world.tally, receiver.url, customer=USER)
+        monkeypatch.setenv("TALLY_WEBHOOK_SECRET", made.secret)
+        world.grant(5)
+        world.tally.delivery.run_once()
+        [request] = receiver.received
+    assert [204, 204] == [receive(request.headers, request.body) for _ in range(2)]
+    assert 400 == receive(request.headers, request.body + b" ")
+    assert 1 == capsys.readouterr().out.count("1 credit_grant.created cust_")
+
+
+def test_every_event_is_documented() -> None:
+    """The how-to lists each type of event, and no other."""
+    text = (DOCS / "how-to" / "receive-webhooks.md").read_text()
+    table = text.partition("| event | when | data |")[2].partition("\n\n")[0]
+    listed = [
+        name for line in table.splitlines()[2:] for name in re.findall(r"`([^`]+)`", line.split("|")[1])
+    ]
+    assert sorted(listed) == list(EVENT_TYPES)
 
 
 @pytest.mark.slow

@@ -354,6 +354,8 @@ def refill_succeeds(driver: Driver) -> None:
     ]
     with refused():
         driver.provider.charge_card(order_of(payer, cents=9_900), key=key)
+    with refused():
+        driver.provider.charge_card(order_of(payer_of(driver)), key=fresh("key"))
 
 
 def refill_declined(driver: Driver) -> None:
@@ -574,6 +576,8 @@ def subscription_ends_at_once(driver: Driver) -> None:
     assert "canceled" == after.status
     assert after.canceled_at is not None
     assert ("customer.subscription.deleted", before.id) in kinds(driver)
+    again = driver.provider.cancel_subscription(before.id, at_period_end=True, key=fresh("key"))
+    assert ("canceled", after.canceled_at) == (again.status, again.canceled_at)
     with refused():
         driver.provider.change_subscription(
             before.id, plan="max", title="Max", amount_cents=5_000, price=None, key=fresh("key")

@@ -1,12 +1,9 @@
-"""The providers under test: the real SDK talking to the double, and the simulated one on each database."""
-
-from collections.abc import Iterator
+"""The provider under test, with the real SDK, talking to the double."""
 
 import pytest
 
 from tallystick.core.times import SECOND
 from tallystick.providers.stripe import StripePayments
-from tests.providers.simulation import Simulation
 from tests.stripe_double import StripeDouble
 
 
@@ -26,11 +23,3 @@ def payments(stripe_double: StripeDouble) -> StripePayments:
 def payer(payments: StripePayments) -> str:
     """A customer of ours at Stripe."""
     return payments.create_payer(reference="cus_1", email="ann@example.com", key="payer:cus_1")
-
-
-@pytest.fixture
-def simulation(database_url: str) -> Iterator[Simulation]:
-    """A simulated provider on an empty database."""
-    found = Simulation(database_url)
-    yield found
-    found.close()

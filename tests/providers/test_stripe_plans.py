@@ -79,6 +79,19 @@ def test_the_first_invoice(payments: StripePayments, payer: str, begun: Subscrip
     )
 
 
+def test_an_invoice_without_lines(
+    stripe_double: StripeDouble, payments: StripePayments, begun: Subscription
+) -> None:
+    """Is for its own period."""
+    invoice = stripe_double.account.objects[there(begun.latest_invoice)]
+    invoice["lines"]["data"].clear()
+    found = there(payments.invoice(invoice["id"]))
+    assert (invoice["period_start"] * 10**6, invoice["period_end"] * 10**6) == (
+        found.period_start,
+        found.period_end,
+    )
+
+
 def test_a_renewal(stripe_double: StripeDouble, payments: StripePayments, begun: Subscription) -> None:
     """Its bill is for the period that begins then, not for the one that has just ended."""
     stripe_double.advance_to(begun.period_end // 10**6)
@@ -172,6 +185,16 @@ def test_a_change_is_made_once(
     stripe_double.advance(days=2)
     assert "enterprise" == change(payments, begun).plan
     assert invoices == len(stripe_double.account.all("invoice"))
+
+
+def test_a_change_without_a_product_is_refused(
+    stripe_double: StripeDouble, payments: StripePayments, begun: Subscription
+) -> None:
+    """Where Stripe does not let us make one, nothing changes."""
+    stripe_double.faults.fail("/v1/products", status=400)
+    with pytest.raises(ProviderRefused):
+        change(payments, begun)
+    assert begun == payments.subscription(begun.id)
 
 
 def test_plans_share_a_product(

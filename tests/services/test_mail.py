@@ -143,6 +143,16 @@ def test_the_owner_of_a_disabled_endpoint_gets_mail(world: World, mailbox: Mailb
         assert "410" in text
 
 
+def test_what_the_product_tells_fills_the_words(world: World, mailbox: Mailbox) -> None:
+    """Credits that expire, told by the watch with its own fields, leave no dash in the mail."""
+    world.grant(5, customer=EVA, expires_at="2027-01-20T00:00:00Z")
+    world.clock.set("2027-01-19T00:00:00Z")
+    world.tally.run_all()
+    [mail] = [mail for mail in mailbox.mails if "expire" in mail["Subject"]]
+    assert "5 credits expire soon" == mail["Subject"]
+    assert "5 credits expire at 2027-01-20T00:00:00Z." in parts(mail)[0]
+
+
 @pytest.mark.parametrize("event_type", MAILED_TYPES)
 def test_every_mailed_type_has_its_words(event_type: str) -> None:
     """A subject, a text, and every value of the event on a line of its own; what is missing is a dash."""

@@ -4,6 +4,6 @@ What it accepts and answers is held against a contract that is derived from the 
 implement it refuses with 501, and the test fails.
 """
 
-from tests.stripe_double.double import StripeDouble
+from tests.stripe_double.double import StripeDouble, judged_double
 
-__all__ = ["StripeDouble"]
+__all__ = ["StripeDouble", "judged_double"]

@@ -15,6 +15,7 @@ from tests.stripe_double.clock import Clock
 from tests.stripe_double.contract import Contract, Json
 
 PAGE = 10
+UNASKED: Json = {"id": None, "idempotency_key": None}
 LARGEST_PAGE = 100
 RANGES: dict[str, Callable[[int, int], bool]] = {
     "gt": lambda found, bound: found > bound,
@@ -39,7 +40,8 @@ class Account:
         self.line_items: dict[str, list[Json]] = {}  # by session
         self.wishes: dict[str, Json] = {}  # by session: the parameters that it was made with
         self.pending_lines: dict[str, list[Json]] = {}  # by subscription: what its next invoice adds
-        self.idempotency_key: str | None = None  # of the request that is being executed
+        self.caught_up = clock.now()  # until when everything that was due has happened
+        self.request: Json = dict(UNASKED)  # which is being executed, as its events name it
         self._notify = notify
         self._made = 0
 
@@ -100,14 +102,13 @@ class Account:
         """Log an event about an object as it now is, and hand it to whoever delivers events."""
         shown = copy.deepcopy(found)
         data: Json = {"object": shown} | ({"previous_attributes": previous} if previous else {})
-        request = {"id": self.new_id("req"), "idempotency_key": self.idempotency_key}
         event = self.new(
             "event",
             "evt",
             type=kind,
             api_version=self.contract.version,
             data=data,
-            request=request,
+            request=self.request,
             pending_webhooks=1,
         )
         self.violations += [f"event {kind}: {each}" for each in self.contract.object_errors(event)]

@@ -70,6 +70,13 @@ CARDS = {
             decline="authentication_required",
             asks=True,
         ),
+        TestCard(
+            "not_authenticated",
+            "3184",
+            code="payment_intent_authentication_failure",
+            decline="authentication_not_handled",
+            message="We are unable to authenticate your payment method.",
+        ),
         TestCard("us_bank_account", "6789", type="us_bank_account", later=True),
     )
 }

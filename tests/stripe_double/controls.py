@@ -39,6 +39,15 @@ class Controls:
             raise ValueError(f"{card} was not declined")
         return self._found("checkout.session", session)
 
+    def complete_in_currency(self, session: str, *, currency: str, amount: int) -> Json:
+        """Pay a session in the payer's own currency, which Stripe offers where adaptive pricing is on."""
+        with self._account.lock:
+            found = self._open_session(session)
+            if not (found["adaptive_pricing"] or {}).get("enabled"):
+                raise ValueError("the page offers no other currency")
+            found["presentment_details"] = {"presentment_amount": amount, "presentment_currency": currency}
+            return self.complete(session)
+
     def pay_later(self, session: str, *, email: str = EMAIL) -> Json:
         """Complete a session by a bank account: it is unpaid until `bank_answers`."""
         return self.complete(session, "us_bank_account", email=email)
@@ -51,6 +60,13 @@ class Controls:
                 checkout.bank_answered(self._account, found, paid=paid)
             else:
                 payment_intents.settle(self._account, found, paid=paid)
+            return found
+
+    def authenticate(self, intent: str, *, succeeds: bool = True) -> Json:
+        """Let the owner of a card pass the check that a payment intent waits for, or fail it."""
+        with self._account.lock:
+            found = self._account.find("payment_intent", intent)
+            payment_intents.authenticate(self._account, found, succeeds=succeeds)
             return found
 
     def expire(self, session: str) -> Json:
@@ -184,10 +200,18 @@ class Controls:
     def advance_to(self, moment: int) -> None:
         """Move the clock to a moment, in seconds since the epoch."""
         with self._account.lock:
+            if moment < self._account.now():
+                raise ValueError("the clock of Stripe does not go back")
             renewals.advance(self._account, moment)
+
+    def catch_up(self) -> None:
+        """Let happen what became due as the clock ran, or as the clock that it follows was moved."""
+        with self._account.lock:
+            renewals.catch_up(self._account)
 
     def _submit(self, session: str, card: str, email: str) -> Refusal | None:
         with self._account.lock:
+            renewals.catch_up(self._account)
             found = self._found("checkout.session", session)
             return checkout.submitted(self._account, found, card_named(card), email=email)
 

@@ -1,13 +1,14 @@
 """The double: a server, what it knows, and what a test can let happen."""
 
-from types import TracebackType
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Self
 
 import stripe
 
 from tests.stripe_double import resources
 from tests.stripe_double.account import Account
-from tests.stripe_double.clock import Clock
+from tests.stripe_double.clock import Clock, real_seconds
 from tests.stripe_double.contract import shared_contract
 from tests.stripe_double.controls import Controls
 from tests.stripe_double.execution import Execution, Request
@@ -22,13 +23,14 @@ SECRET = "whsec_of_the_double"
 class StripeDouble(Controls):
     """Stripe, on this machine, for one test.
 
-    ``violations`` lists what broke the contract on either side; the fixture fails the test if there is anything.
+    ``violations`` lists what broke the contract on either side; the fixture fails the test if there is anything. The
+    clock runs with the real time, or stands at ``start`` until it is moved.
     """
 
     def __init__(self, *, start: int | None = None, api_key: str = API_KEY, secret: str = SECRET) -> None:
         resources.load()
         self.api_key = api_key
-        self.clock = Clock(start)
+        self.clock = Clock(real_seconds if start is None else lambda: start)
         self.faults = Faults()
         self.outbox = Outbox(secret=secret)
         self.account = Account(clock=self.clock, contract=shared_contract(), notify=self.outbox.add)
@@ -60,7 +62,13 @@ class StripeDouble(Controls):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
+
+
+@contextmanager
+def judged_double() -> Iterator[StripeDouble]:
+    """A double for the length of a block, which fails at its end if anybody broke the contract."""
+    with StripeDouble() as double:
+        yield double
+    assert not double.violations, "\n".join(double.violations)

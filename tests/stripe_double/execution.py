@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tests.stripe_double import expansion, routing
-from tests.stripe_double.account import Account
-from tests.stripe_double.contract import Json, Operation
+from tests.stripe_double.account import UNASKED, Account
+from tests.stripe_double.contract import Json, Operation, forms
 from tests.stripe_double.errors import Refusal, not_implemented
 from tests.stripe_double.faults import Fault, Faults, When
 from tests.stripe_double.idempotency import Answer, Keys
+from tests.stripe_double.resources import renewals
 
 ORDERED = Refusal("An error that a test ordered.", kind="api_error")
 LIMITED = Refusal("Too many requests hit the API too quickly.", status=429, code="rate_limit")
@@ -25,10 +26,16 @@ class HangUp(Exception):  # noqa: N818 - ordered, not an error
 class Request:
     """What came over the wire."""
 
+    id: str
     method: str
     address: str
     form: str
     headers: Mapping[str, str]
+
+    @property
+    def parameters(self) -> Json:
+        """What the form says, as texts."""
+        return forms.decoded(self.form)
 
 
 @dataclass(frozen=True)
@@ -54,14 +61,7 @@ class Execution:
         """Return the answer to a request; raise `HangUp` where none is to be given."""
         self.requests.append(request)
         try:
-            self._authenticate(request)
-            call = self._understood(request)
-            key = request.headers.get("idempotency-key") if request.method == "POST" else None
-            if key is None:
-                return self._attempted(call, key)
-            name = (request.method, request.address)
-            found = self._keys.begin(key, name, call.parameters, now=self._account.now())
-            return found or self._attempted(call, key)
+            return self._answered(request)
         except Refusal as refusal:
             return Answer(refusal.status, refusal.body())
         except HangUp:
@@ -73,6 +73,17 @@ class Execution:
     def broke(self) -> None:
         """Record an error of the double's own, which is being handled: the test that met it fails by it."""
         self._violation(f"the double broke: {traceback.format_exc()}")
+
+    def _answered(self, request: Request) -> Answer:
+        self._authenticate(request)
+        call = self._understood(request)
+        fault = self._faults.next(request.method, request.address)
+        if fault is not None and fault.when is When.BEFORE:
+            _fail(fault)
+        answer = self._once(call, fault)
+        if fault is not None and fault.when is not When.BEFORE:
+            _fail(fault)
+        return answer
 
     def _authenticate(self, request: Request) -> None:
         if request.headers.get("authorization") != f"Bearer {self._api_key}":
@@ -102,25 +113,28 @@ class Execution:
             raise not_implemented(beyond)
         return _Call(request, *found, operation, parameters)
 
-    def _attempted(self, call: _Call, key: str | None) -> Answer:
-        """Do the work, unless an ordered failure comes first; keep the answer under the key or free the key."""
-        fault = self._faults.next(call.request.method, call.request.address)
-        answer = None
+    def _once(self, call: _Call, fault: Fault | None) -> Answer:
+        """Do the work, or find the answer that was given under the same key; a key is kept if the work was done."""
+        key = call.request.headers.get("idempotency-key") if call.request.method == "POST" else None
+        if key is None:
+            return self._worked(call, key)[0]
+        name = (call.request.method, call.request.address)
+        found = self._keys.begin(key, name, call.parameters, now=self._account.now())
+        if found is not None:
+            return found
+        kept = None
         try:
-            if fault is not None:
-                time.sleep(fault.delay_seconds)
-                if fault.when is When.BEFORE:
-                    _fail(fault)
-            answer, kept = self._worked(call, key)
-            if fault is not None and fault.when is When.REMEMBERED:
-                answer = Answer(500, ORDERED.body())
-            if key is not None and kept:
-                self._keys.keep(key, answer)
-            if fault is not None and fault.when is not When.BEFORE:
-                _fail(fault)
+            time.sleep(fault.delay_seconds if fault else 0)
+            answer, executed = self._worked(call, key)
+            if executed:
+                kept = answer
+                if fault is not None and fault.when is When.REMEMBERED:
+                    kept = Answer(500, ORDERED.body())
         finally:
-            if key is not None and (answer is None or not kept):
+            if kept is None:
                 self._keys.give_up(key)
+            else:
+                self._keys.keep(key, kept)
         return answer
 
     def _worked(self, call: _Call, key: str | None) -> tuple[Answer, bool]:
@@ -129,7 +143,8 @@ class Execution:
         wanted = parameters.pop("expand", [])
         account = self._account
         with account.lock:
-            account.idempotency_key = key
+            renewals.catch_up(account)
+            account.request = {"id": call.request.id, "idempotency_key": key}
             try:
                 found = call.route.handler(account, parameters, **call.ids)
                 text = json.dumps(expansion.expanded(account, found, wanted))
@@ -138,7 +153,7 @@ class Execution:
                 self._judge(call, [] if _is_error(body) else ["an error without a form"])
                 return Answer(refusal.status, body), refusal.executed
             finally:
-                account.idempotency_key = None
+                account.request = dict(UNASKED)
         body = json.loads(text)
         self._judge(call, account.contract.answer_errors(call.operation, body))
         return Answer(200, body), True

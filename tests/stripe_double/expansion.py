@@ -1,5 +1,6 @@
 """Answers with the objects that ``expand`` asks for in place of their ids."""
 
+from types import NoneType
 from typing import Any
 
 from tests.stripe_double import errors
@@ -18,7 +19,7 @@ def _expanded(account: Account, holder: Json, names: list[str], path: str) -> Js
     name, *rest = names
     if name in INCLUDABLE.get(holder.get("object", ""), ()) and name not in holder:
         value: Any = _included(account, holder, name)
-    elif name in holder:
+    elif isinstance(holder.get(name, 0), (str, dict, list, NoneType)):
         value = holder[name]
     else:
         raise errors.invalid(f"This property cannot be expanded ({path}).", param="expand")

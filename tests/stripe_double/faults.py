@@ -46,7 +46,7 @@ class Faults:
         self._add(Fault(method, re.compile(path), when, status, times))
 
     def delay(self, path: str, *, seconds: float, times: int = 1, method: str = "POST") -> None:
-        """Hold the next requests up while they are executed: their idempotency key is in use as long."""
+        """Hold the next requests up that are executed under a key, which is in use as long."""
         self._add(Fault(method, re.compile(path), When.BEFORE, 200, times, seconds))
 
     def clear(self) -> None:

@@ -1,6 +1,7 @@
 """The double's door: HTTP/1.1 on this machine, one thread for each connection."""
 
 import contextlib
+import itertools
 import json
 import socket
 import sys
@@ -26,9 +27,14 @@ class Server(ThreadingTCPServer):
         super().__init__(("127.0.0.1", 0), _Door)
         self.execution = execution
         self.url = f"http://127.0.0.1:{self.server_address[1]}"
+        self._count = itertools.count(1)
         self._open: set[socket.socket] = set()
         self._thread = threading.Thread(target=self.serve_forever, args=(POLL_SECONDS,), name="stripe double")
         self._thread.start()
+
+    def next_id(self) -> str:
+        """Return the id of a request."""
+        return f"req_{next(self._count):014d}"
 
     def close(self) -> None:
         """Stop listening, and end the connections that callers keep open."""
@@ -80,7 +86,11 @@ class _Door(BaseHTTPRequestHandler):
 
     def _answer(self, address: str, form: str) -> None:
         request = Request(
-            self.command, address, form, {name.lower(): text for name, text in self.headers.items()}
+            self.server.next_id(),
+            self.command,
+            address,
+            form,
+            {name.lower(): text for name, text in self.headers.items()},
         )
         try:
             answer = self.server.execution.answer(request)
@@ -91,7 +101,7 @@ class _Door(BaseHTTPRequestHandler):
         self.send_response_only(answer.status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
-        self.send_header("Request-Id", f"req_{id(request)}")
+        self.send_header("Request-Id", request.id)
         self.send_header("Stripe-Version", self.headers.get("Stripe-Version", ""))
         if answer.replayed:
             self.send_header("Idempotent-Replayed", "true")

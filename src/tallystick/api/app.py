@@ -29,6 +29,7 @@ from tallystick.api.routes import (
     payments,
     settlements,
     simulated,
+    webhooks,
 )
 from tallystick.bootstrap import Tally
 from tallystick.core.ids import to_text
@@ -47,6 +48,7 @@ ROUTERS = (
     identity.keys,
     customers.customers,
     customers.budgets,
+    webhooks.routes,
     economy.public,
     economy.clock,
     simulated.routes,
@@ -67,6 +69,7 @@ def create_app(
     """
     figures = metrics or Metrics()
     figures.watch(worker_lag=worker_lag, queue_depth=lambda: tally.context.commit.depth)
+    tally.refills.observe = figures.refilled
     gate = Gate(
         lambda tokens: tally.identity.authenticate_all(tokens, tally.context.now()),
         in_thread=not tally.database.is_sqlite,

@@ -22,12 +22,12 @@ code,pre{font:14px/1.45 ui-monospace,monospace}
 details{border:1px solid #d5dce4;border-radius:6px;margin:.5rem 0;padding:.5rem .8rem}
 summary{cursor:pointer}
 .method{display:inline-block;min-width:4.2rem;font-weight:700}
-.get{color:#12639b}.post{color:#1f7a3d}.put{color:#8a5a00}.delete{color:#b3261e}
+.get{color:#12639b}.post{color:#1f7a3d}.put,.patch{color:#8a5a00}.delete{color:#b3261e}
 .quiet{color:#566372}
 table{border-collapse:collapse;width:100%;margin:.5rem 0}
 td,th{border-bottom:1px solid #e6ebf0;padding:.25rem .5rem;text-align:left;vertical-align:top}
 @media (prefers-color-scheme:dark){body{background:#12181f;color:#dde5ee}.quiet{color:#9fb0c3}
-details,nav,td,th{border-color:#2c3947}.get{color:#7cc0f5}.post{color:#7fd49b}.put{color:#e5b969}.delete{color:#f2938c}}
+details,nav,td,th{border-color:#2c3947}.get{color:#7cc0f5}.post{color:#7fd49b}.put,.patch{color:#e5b969}.delete{color:#f2938c}}
 """
 
 

@@ -33,6 +33,12 @@ class Metrics:
             "tally_captures", "Holds captured; repeats do not count.", registry=self.registry
         )
         self._refusals = Counter("tally_refusals", "Refused requests.", ["code"], registry=self.registry)
+        self._refills = Counter(
+            "tally_auto_refills",
+            "Automatic refills by what came of the attempt.",
+            ["outcome"],
+            registry=self.registry,
+        )
         self._requests = Histogram(
             "tally_request_seconds",
             "How long requests took.",
@@ -71,6 +77,10 @@ class Metrics:
     def refused(self, code: str) -> None:
         """A request was refused."""
         self._refusals.labels(code).inc()
+
+    def refilled(self, outcome: str) -> None:
+        """An automatic refill was tried, or not allowed."""
+        self._refills.labels(outcome).inc()
 
     def answered(self, method: str, route: str, status: int, seconds: float) -> None:
         """A request was answered."""

@@ -24,6 +24,7 @@ from tallystick.services.pricing import MAX_HOLD_SECONDS, MAX_PARTS, Usage
 _LARGEST: Final = MAX_AMOUNT_MICROS // MICROS
 _LARGEST_FLOAT: Final = Decimal("1e300")
 _LARGEST_INT: Final = 2**63
+MAX_TYPES: Final = 50
 
 
 def _number(code: str, parse: Callable[[object], int]) -> Callable[[object], Decimal | int]:
@@ -328,6 +329,38 @@ class TierBody(Body):
 class PortalBody(Body):
     """Whose page to open."""
 
+    customer: CustomerName | None = None
+
+
+class EndpointBody(Body):
+    """Where webhooks are to be sent. Without types, everything is; a pattern such as `balance.*` means all of one kind."""
+
+    url: str
+    types: list[str] = Field(default=[], max_length=MAX_TYPES)
+    description: str | None = None
+    customer: CustomerName | None = None
+
+
+class EndpointChange(Body):
+    """What is to change about an endpoint; the rest stays."""
+
+    url: str | None = None
+    types: list[str] | None = Field(default=None, max_length=MAX_TYPES)
+    description: str | None = None
+
+
+class ReplayBody(Body):
+    """From when on to send again: since a moment, or after a number of the customer's."""
+
+    since: str | None = Field(default=None, json_schema_extra={"format": "date-time"})
+    after_sequence: int | None = Field(default=None, ge=0, le=_LARGEST_INT - 1)
+
+
+class PreferencesBody(Body):
+    """What a customer wants by e-mail; what is not named stays. No types at all are all of them."""
+
+    email: bool | None = None
+    types: list[str] | None = Field(default=None, max_length=MAX_TYPES)
     customer: CustomerName | None = None
 
 

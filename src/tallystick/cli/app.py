@@ -25,6 +25,7 @@ from tallystick.cli import (
     payments,
     server,
     setup,
+    webhooks,
 )
 from tallystick.cli.frame import JsonOption, Noun, Session
 
@@ -77,7 +78,7 @@ root.add(balances.billing)
 root.add(payments.noun)
 charges.register(root)
 economy.register(root)
-for noun in (holds.noun, grants.noun, keys.noun, budgets.noun, customers.noun):
+for noun in (holds.noun, grants.noun, keys.noun, budgets.noun, customers.noun, webhooks.noun):
     root.add(noun)
 explain.register(root)
 audit.register(root)

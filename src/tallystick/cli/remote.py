@@ -115,6 +115,10 @@ class Remote:
         """Set something: a repeat sets the same."""
         return self._ask("PUT", path, body=body)
 
+    def patch(self, path: str, body: Mapping[str, Any]) -> Any:  # noqa: ANN401 - JSON
+        """Change something; what is None is left out of the body. A repeat changes it to the same."""
+        return self._ask("PATCH", path, body=body)
+
     def delete(self, path: str, **query: object) -> Any:  # noqa: ANN401 - JSON
         """Remove something: a repeat finds it gone. What is None is left out of the query."""
         return self._ask("DELETE", path, query=query)

@@ -647,11 +647,12 @@ class Book:
             floor, ceiling = wallet.floor, wallet.ceiling
             if (not floor and ceiling == NEVER) or wallet.frozen_at is not None:
                 continue
-            if wallet.cover_id is not None:
-                leaves = ceiling != NEVER
-            else:
-                leaves = not floor <= wallet.available(now) < ceiling
-            if leaves and wallet.id not in self.wanting:
+            if wallet.cover_id is None:
+                if floor <= wallet.available(now) < ceiling:
+                    continue
+            elif ceiling == NEVER:
+                continue
+            if wallet.id not in self.wanting:
                 found.append(wallet)
         return found
 

@@ -320,14 +320,11 @@ class StripePayments:
 
     def _product(self, plan: str, title: str) -> str:
         """The product of a plan, for a price that only one subscription has; made when it is first wanted."""
-        products = self._client.v1.products
         name = f"tallystick_{plan}"
-        if found(lambda: products.retrieve(name)) is not None:
-            return name
         try:
-            return products.create({"id": name, "name": title, "metadata": {PLAN: plan}}).id
+            return self._client.v1.products.create({"id": name, "name": title, "metadata": {PLAN: plan}}).id
         except stripe.InvalidRequestError as error:
-            if error.code != "resource_already_exists":  # somebody else has just made it
+            if error.code != "resource_already_exists":
                 raise
             return name
 

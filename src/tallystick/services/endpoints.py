@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import secrets
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -36,6 +36,7 @@ REPLAYED_AT_ONCE: Final = 10_000
 STATUSES: Final = ("pending", "delivered", "failed", "dropped")
 
 EndpointInfo = EndpointRow
+DeliveryInfo = Listed
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,7 @@ class WithSecret:
     """An endpoint with its secret, which is shown this once."""
 
     endpoint: EndpointInfo
-    secret: str
+    secret: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)

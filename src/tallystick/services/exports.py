@@ -79,7 +79,6 @@ class UsageLine:
     customer_id: int
     unit: str
     meter: str | None
-    category: str | None
     entries: int
     charged: int
     refunded: int
@@ -278,13 +277,13 @@ def _statement_line(span: _Span, row: EntryRow, given_for: Mapping[int, str]) ->
 
 
 def _usage_lines(span: _Span, rows: Sequence[store.UsageRow]) -> list[UsageLine]:
-    """The rows of some days, joined by day, meter and category, in this order. Days without any have no line."""
-    sums: dict[tuple[int, str, str], list[int]] = {}
+    """The rows of some days, joined by day and meter, in this order. Days without any have no line."""
+    sums: dict[tuple[int, str], list[int]] = {}
     for row in rows:
         total, amount = total_of(row.type, row.amount)
         if total != "spent" and row.type not in EARNED_CATEGORIES:
             continue
-        sum_ = sums.setdefault((row.day_at, row.meter or "", row.category or ""), [0, 0, 0, 0])
+        sum_ = sums.setdefault((row.day_at, row.meter or ""), [0, 0, 0, 0])
         sum_[0] += row.count
         if total != "spent":
             sum_[3] += row.amount
@@ -298,8 +297,7 @@ def _usage_lines(span: _Span, rows: Sequence[store.UsageRow]) -> list[UsageLine]
             span.customer_id,
             span.unit,
             meter or None,
-            category or None,
-            *sums[day_at, meter, category],
+            *sums[day_at, meter],
         )
-        for day_at, meter, category in sorted(sums)
+        for day_at, meter in sorted(sums)
     ]

@@ -14,6 +14,8 @@ from tallystick.store import customers as customer_store
 from tallystick.store import notifications as store
 from tallystick.store.notifications import NotificationRow
 
+NotificationInfo = NotificationRow
+
 
 @dataclass(frozen=True, slots=True)
 class Preferences:

@@ -8,6 +8,7 @@ does not come is a state of its own: it is asked for again under the same key, n
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any, Final
@@ -81,6 +82,7 @@ class Refills:
         self._customers = customers
         self._provider = provider
         self._fulfilment = fulfilment
+        self.observe: Callable[[str], None] = lambda _outcome: None
         self.outcomes: Counter[str] = Counter()
 
     # --- setting up ------------------------------------------------------------------------------------------------
@@ -244,7 +246,7 @@ class Refills:
         self._arm(connection, setting, armed=decision.reason in {"enough", "idle"})
         refills.change(connection, customer_id, wanted_at=setting.wanted_at, next_try_at=decision.again_at)
         if decision.reason in CAPS and decision.again_at is not None:
-            self.outcomes[decision.reason] += 1
+            self._count(decision.reason)
             payment_notices.tell_refill_refused(
                 connection, context, setting, decision.reason, again_at=decision.again_at
             )
@@ -367,10 +369,14 @@ class Refills:
     def _book(self, row: PaymentRow, payment: Payment) -> None:
         after = self._fulfilment.book(row, Facts(payment=payment)) or self._fulfilment.look(row.id)
         if after is not None:
-            self.outcomes[{"paid": "succeeded"}.get(after.status, after.status)] += 1
+            self._count({"paid": "succeeded"}.get(after.status, after.status))
+
+    def _count(self, outcome: str) -> None:
+        self.outcomes[outcome] += 1
+        self.observe(outcome)
 
     def _not_known(self, row: PaymentRow) -> None:
-        self.outcomes["unknown"] += 1
+        self._count("unknown")
         values: dict[str, Any] = {
             "status": "unknown",
             "look_at": next_look(row.looks, self._context.now()),
@@ -380,7 +386,7 @@ class Refills:
 
     def _refused(self, row: PaymentRow, error: ProviderRefused) -> None:
         """Nothing was made at all: as a decline for good, for instance because no card is saved."""
-        self.outcomes["failed"] += 1
+        self._count("failed")
         values: dict[str, Any] = {
             "status": "failed",
             "failure": (error.code or "refused")[:100],

@@ -19,28 +19,27 @@ _PAYMENT: Final = tuple(payments.c[name] for name in PaymentRow.__slots__)
 
 @dataclass(frozen=True, slots=True)
 class UsageRow:
-    """How many entries of one type, meter and category a day has, and their sum. ``day_at`` is its first moment, UTC."""
+    """How many entries of one type on one meter a day has, and their sum. ``day_at`` is the day's first moment, UTC."""
 
     day_at: int
     type: str
     meter: str | None
-    category: str | None
     count: int
     amount: int
 
 
 def usage(connection: Connection, wallet_id: int, *, after: int, upto: int) -> list[UsageRow]:
-    """The entries with a sequence above ``after`` and up to ``upto``, summed by day, type, meter and category."""
+    """The entries with a sequence above ``after`` and up to ``upto``, summed by day, type and meter."""
     day_at = (entries.c.at - entries.c.at % sa.literal_column(str(DAY))).label("day_at")
-    split = (day_at, entries.c.type, entries.c.meter, entries.c.category)
+    split = (day_at, entries.c.type, entries.c.meter)
     rows = connection.execute(
         sa.select(*split, sa.func.count(), sa.func.sum(entries.c.amount))
         .where(entries.c.wallet_id == wallet_id, entries.c.sequence > after, entries.c.sequence <= upto)
         .group_by(*split)
     )
     return [
-        UsageRow(int(at), entry_type, meter, category, int(count), int(amount))
-        for at, entry_type, meter, category, count, amount in rows
+        UsageRow(int(at), entry_type, meter, int(count), int(amount))
+        for at, entry_type, meter, count, amount in rows
     ]
 
 

@@ -162,8 +162,8 @@ class Ledger:
     ) -> None:
         """From the end of this transaction on, have a refill requested whenever a wallet falls below ``micros``.
 
-        Where it is below already, the worker is told ``at_once``, or with the next charge. None ends it. Raises ``UnknownCustomer`` and
-        ``UnknownUnit``.
+        Where it is below already, the worker is told ``at_once``, or with the next charge. None ends it. Raises
+        ``UnknownCustomer`` and ``UnknownUnit``.
         """
         wallets = {each.unit: each for each in self.settled(connection, [customer_id], now=now)}
         if not wallets:

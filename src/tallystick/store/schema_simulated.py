@@ -40,7 +40,7 @@ simulated_keys = Table(
     metadata,
     Column("key", Text, primary_key=True),
     Column("digest", Text, nullable=False),
-    Column("answer", Text),
+    Column("made", Text, nullable=False),
     Column("created_at", BigInteger, nullable=False),
 )
 

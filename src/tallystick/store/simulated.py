@@ -34,7 +34,7 @@ _EVENT: Final = (
 
 # Of two that come at once, the second waits here for the first to commit, and then finds its answer.
 _TAKE_KEY: Final = sa.text(
-    "INSERT INTO simulated_keys (key, digest, created_at) VALUES (:key, :digest, :at) ON CONFLICT (key) DO NOTHING"
+    "INSERT INTO simulated_keys (key, digest, made, created_at) VALUES (:key, :digest, '', :at) ON CONFLICT (key) DO NOTHING"
 )
 
 
@@ -54,10 +54,10 @@ class StoredObject:
 
 @dataclass(frozen=True, slots=True)
 class StoredKey:
-    """What an idempotency key was used for. ``answer`` None: it was asked for, and nothing was done."""
+    """What an idempotency key was used for, and the id of what it made."""
 
     digest: str
-    answer: str | None
+    made: str
     created_at: int
 
 
@@ -167,7 +167,7 @@ def take_key(connection: Connection, key: str, *, digest: str, now: int) -> Stor
     taken = connection.execute(_TAKE_KEY, {"key": key, "digest": digest, "at": now}).rowcount
     if taken:
         return None
-    query = sa.select(simulated_keys.c.digest, simulated_keys.c.answer, simulated_keys.c.created_at)
+    query = sa.select(simulated_keys.c.digest, simulated_keys.c.made, simulated_keys.c.created_at)
     row = connection.execute(query.where(simulated_keys.c.key == key).with_for_update()).one()
     return StoredKey(*row)
 
@@ -177,13 +177,13 @@ def renew_key(connection: Connection, key: str, *, digest: str, now: int) -> Non
     connection.execute(
         simulated_keys.update()
         .where(simulated_keys.c.key == key)
-        .values(digest=digest, answer=None, created_at=now)
+        .values(digest=digest, made="", created_at=now)
     )
 
 
-def answer_key(connection: Connection, key: str, answer: str) -> None:
-    """Keep the first answer for the repeats."""
-    connection.execute(simulated_keys.update().where(simulated_keys.c.key == key).values(answer=answer))
+def note_made(connection: Connection, key: str, made: str) -> None:
+    """Keep the id of what a key made, for the repeats."""
+    connection.execute(simulated_keys.update().where(simulated_keys.c.key == key).values(made=made))
 
 
 # --- events ----------------------------------------------------------------------------------------------------------

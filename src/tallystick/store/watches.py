@@ -59,7 +59,7 @@ def take_alerts(connection: Connection, wallet_ids: Sequence[int]) -> dict[int, 
         .where(balance_alerts.c.wallet_id.in_(wallet_ids))
         .returning(balance_alerts.c.wallet_id, balance_alerts.c.at)
     )
-    return {wallet_id: at for wallet_id, at in rows}
+    return dict(rows.all())
 
 
 def request_refill(connection: Connection, *, customer_id: int, unit: str, at: int) -> None:

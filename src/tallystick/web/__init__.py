@@ -1,5 +1,17 @@
 """Pages for people: made on the server, without scripts, and with nothing from elsewhere."""
 
-from tallystick.web.simulated import routers
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fastapi import APIRouter
+
+from tallystick.bootstrap import Tally
+from tallystick.web import billing, simulated
 
 __all__ = ["routers"]
+
+
+def routers(tally: Tally) -> Sequence[APIRouter]:
+    """The pages that this installation has; those of simulated payments only where payments are simulated."""
+    return (billing.routes, *simulated.routers(tally))

@@ -11,6 +11,7 @@ from tests.doors.cli.program import ECONOMY, Program
 from tests.postgres import temporary_database
 from tests.servers import ADMIN_KEY, Server, running_server
 
+SETTINGS = {"TALLY_WEBHOOKS_ALLOW_PRIVATE": "1"}  # receivers of webhooks are on this machine
 _names = itertools.count(1)
 
 
@@ -21,13 +22,15 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     (folder / "terminal.toml").write_text(ECONOMY)
     if request.param == "sqlite":
         path = shutil.copyfile(request.getfixturevalue("sqlite_template"), folder / "tally.db")
-        with running_server(folder, economy="terminal.toml", database_url=f"sqlite:///{path}") as running:
+        with running_server(
+            folder, economy="terminal.toml", database_url=f"sqlite:///{path}", settings=SETTINGS
+        ) as running:
             yield running
         return
     template = request.getfixturevalue("postgresql_template")
     with (
         temporary_database(request.getfixturevalue("postgres_server"), template=template) as url,
-        running_server(folder, economy="terminal.toml", database_url=url) as running,
+        running_server(folder, economy="terminal.toml", database_url=url, settings=SETTINGS) as running,
     ):
         yield running
 

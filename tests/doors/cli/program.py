@@ -68,6 +68,20 @@ description = "Three an hour"
 price = 1
 hourly_limit = 3
 
+[packs.starter]
+title = "Starter"
+credits = 1000
+price_usd = 10
+[purchase]
+min_usd = 10
+max_usd = 1000
+credits_per_usd = 100
+[auto_refill]
+threshold_min = 10
+threshold_default = 20
+amount_min_usd = 10
+amount_default_usd = 20
+
 [low_balance]
 credits = [10, 50]
 """

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
+import httpx
 import pytest
 
 from tests.doors.cli.program import Program, leaves, read
@@ -54,6 +55,27 @@ def _budget(program: Program, customer: str) -> str:
     return budget
 
 
+def _bought(program: Program, customer: str) -> str:
+    payment: str = program.ask("billing", "checkout", "starter", "--customer", customer)["payment"]
+    return payment
+
+
+def _paid(program: Program, customer: str) -> str:
+    """A payment that was made on the simulated page."""
+    page = program.ask("billing", "checkout", "starter", "--customer", customer)
+    paid = httpx.post(page["url"], data={"action": "pay", "card": "4242424242424242"})
+    assert 303 == paid.status_code
+    assert 200 == httpx.get(paid.headers["location"]).status_code  # the success page looks at once
+    payment: str = page["payment"]
+    return payment
+
+
+def _endpoint(program: Program, customer: str) -> str:
+    nobody = "http://127.0.0.1:9/hook"
+    endpoint: str = program.ask("webhooks", "create", nobody, "--customer", customer)["id"]
+    return endpoint
+
+
 def _later(program: Program) -> str:
     now = datetime.fromisoformat(program.ask("clock", "advance", "PT1S")["now"])
     return (now + timedelta(hours=1)).isoformat()
@@ -72,6 +94,16 @@ CALLS: dict[str, Arguments] = {
     "billing export transactions": lambda _, customer: ["--customer", customer, "--output", "t.csv"],
     "billing export usage": lambda _, customer: ["--customer", customer, "--output", "u.csv"],
     "billing export payments": lambda _, customer: ["--customer", customer, "--output", "p.csv"],
+    "billing checkout": lambda _, customer: ["starter", "--customer", customer],
+    "billing payments": lambda _, customer: ["--customer", customer],
+    "billing auto-refill": lambda _, customer: ["--on", "--threshold", "50", "--customer", customer],
+    "billing card": lambda _, customer: ["--customer", customer],
+    "payments list": lambda _program, _customer: [],
+    "payments show": lambda program, customer: [_bought(program, customer)],
+    "payments refund": lambda program, customer: [_paid(program, customer)],
+    "payments disputes": lambda _program, _customer: [],
+    "payments reconcile": lambda _program, _customer: [],
+    "payments simulate": lambda program, customer: ["dispute", _paid(program, customer)],
     "billing tier": lambda _, customer: ["pro", "--customer", customer],
     "charge": lambda _, customer: ["lookup", "--customer", customer],
     "quote": lambda _, customer: ["lookup", "--customer", customer],
@@ -96,6 +128,16 @@ CALLS: dict[str, Arguments] = {
     "customers show": lambda _, customer: [customer],
     "customers freeze": lambda _, customer: [customer],
     "customers thaw": lambda _, customer: [customer],
+    "webhooks create": lambda _, customer: ["http://127.0.0.1:9/hook", "--customer", customer],
+    "webhooks list": lambda _, customer: ["--customer", customer],
+    "webhooks update": lambda program, customer: [_endpoint(program, customer), "--type", "hold.*"],
+    "webhooks rotate": lambda program, customer: [_endpoint(program, customer)],
+    "webhooks delete": lambda program, customer: [_endpoint(program, customer)],
+    "webhooks ping": lambda program, customer: [_endpoint(program, customer)],
+    "webhooks enable": lambda program, customer: [_endpoint(program, customer)],
+    "webhooks notifications": lambda _, customer: ["--customer", customer],
+    "webhooks deliveries": lambda _, customer: ["--customer", customer],
+    "webhooks replay": lambda program, customer: [_endpoint(program, customer), "--after", "0"],
     "clock advance": lambda _program, _customer: ["PT1S"],
     "clock set": lambda program, _customer: [_later(program)],
 }

@@ -53,6 +53,8 @@ def test_the_commands_of_the_contract_are_there() -> None:
         "budgets set", "budgets list", "budgets remove",
         "economy check", "economy diff", "economy list", "economy show",
         "clock advance", "clock set",
+        "webhooks list", "webhooks create", "webhooks update", "webhooks rotate", "webhooks delete", "webhooks ping",
+        "webhooks enable", "webhooks notifications", "webhooks deliveries", "webhooks replay",
     }  # fmt: skip
     assert set() == promised - set(leaves())
 

@@ -5,6 +5,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from tallystick.bootstrap import Tally
+from tallystick.config import Config
+from tallystick.core.errors import NotSimulated
+from tallystick.services.context import SYSTEM
+from tallystick.web import simulated
 from tests.doors.web.browser import CANCEL, CONFIRMED, GOOD, LATER, SOFT, SUCCESS, Reader, Site, path_of
 
 HOSTILE = '<script>alert("1")</script>&\'"><img src=x>'
@@ -195,3 +200,12 @@ def test_a_receipt_tells_what_was_paid(site: Site) -> None:
     for words in ("$40.50", "$0.50", "4242", "Middle pack", "TEST MODE"):
         assert words in seen.words
     assert "paid" in site.get(f"/simulated/receipt/{payment.invoice}").words
+
+
+def test_there_are_no_such_pages_where_payments_are_real(database_url: str) -> None:
+    """With a Stripe key nothing is simulated: no pages, no controls."""
+    config = Config(database_url=database_url, stripe_secret_key="sk_test_x")
+    with Tally.from_config(config) as tally:
+        assert ((), None) == (simulated.routers(tally), tally.simulated_payments)
+        with pytest.raises(NotSimulated):
+            tally.simulated_controls.act(SYSTEM, "pay_1", "dispute")

@@ -3,6 +3,7 @@
 from tests.stripe_double import errors
 from tests.stripe_double.contract import Json
 
+MOST_KEYS, LONGEST_KEY, LONGEST_TEXT = 50, 40, 500
 SMALLEST_CHARGE = {"usd": 50, "eur": 50, "gbp": 30, "jpy": 50}
 
 
@@ -13,7 +14,15 @@ def merged_metadata(found: Json, parameters: Json) -> Json:
         return found
     if asked == "":
         return {}
-    return {key: text for key, text in (found | asked).items() if text != ""}
+    merged = {key: text for key, text in (found | asked).items() if text != ""}
+    if len(merged) > MOST_KEYS:
+        raise errors.invalid(f"Metadata can have up to {MOST_KEYS} keys.", param="metadata")
+    for key, text in merged.items():
+        if len(key) > LONGEST_KEY or len(text) > LONGEST_TEXT:
+            raise errors.invalid(
+                f"Metadata keys and values are limited in length: {key}", param=f"metadata[{key}]"
+            )
+    return merged
 
 
 def check_amount(amount: int, currency: str, *, param: str = "amount") -> None:

@@ -28,7 +28,7 @@ def create(account: Account, parameters: Json) -> Json:
     for name in ("off_session", "error_on_requires_action"):
         if parameters.get(name) and not parameters.get("confirm"):
             raise errors.invalid(f"`{name}` can only be passed when `confirm=true`.", param=name)
-    method = _method(account, parameters)
+    method = _method(account, parameters.get("payment_method"), parameters.get("customer"))
     intent = made(account, parameters, method=None if method is None else method["id"])
     return _confirmed(account, intent, parameters) if parameters.get("confirm") else intent
 
@@ -69,7 +69,7 @@ def made(account: Account, parameters: Json, *, method: str | None = None) -> Js
 @route("POST", "/v1/payment_intents/{intent}/confirm", CONFIRMING)
 def confirm(account: Account, parameters: Json, intent: str) -> Json:
     found = account.find("payment_intent", intent)
-    method = _method(account, parameters)
+    method = _method(account, parameters.get("payment_method"), found["customer"])
     if method is not None:
         account.change(found, payment_method=method["id"])
     return _confirmed(account, found, parameters)
@@ -112,16 +112,13 @@ def canceled(account: Account, intent: Json, *, reason: str | None) -> Json:
     return intent
 
 
-def _method(account: Account, parameters: Json) -> Json | None:
-    name = parameters.get("payment_method")
+def _method(account: Account, name: str | None, owner: str | None) -> Json | None:
     if name is None:
         return None
     method = payment_methods.named(account, name)
-    owner = parameters.get("customer")
-    if method["customer"] is not None and method["customer"] != owner and owner is not None:
+    if method["customer"] is not None and method["customer"] != owner:
         raise errors.invalid(
-            "The provided PaymentMethod cannot be attached. To reuse a PaymentMethod, you must attach it to a Customer "
-            "first.",
+            "The payment method belongs to a customer; include that customer, and no other.",
             param="payment_method",
         )
     return method
@@ -179,6 +176,18 @@ def attempt(
         return None
     _succeeded(account, intent, charge, method)
     return None
+
+
+def authenticate(account: Account, intent: Json, *, succeeds: bool) -> errors.Refusal | None:
+    """Let the owner of a card answer the question that a payment waits for."""
+    if intent["status"] != "requires_action":
+        raise ValueError(f"{intent['id']} is {intent['status']}")
+    if succeeds:
+        return attempt(account, intent, present=True)
+    method = account.objects[intent["payment_method"]]
+    return _declined(
+        account, intent, charges.made(account, intent, method), method, CARDS["not_authenticated"]
+    )
 
 
 def settle(account: Account, intent: Json, *, paid: bool) -> None:

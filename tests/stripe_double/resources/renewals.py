@@ -18,29 +18,43 @@ Due: TypeAlias = tuple[int, str, Callable[[], None]]
 
 
 def advance(account: Account, moment: int) -> None:
-    """Move the clock to a moment; whatever becomes due on the way happens at its own time."""
+    """Move the clock to a moment; whatever became due by then happens at its own time, in order."""
     while True:
-        due = min(
-            (each for each in _due(account) if each[0] <= moment), key=lambda each: each[:2], default=None
-        )
+        due = min((each for each in _due(account) if each[0] <= moment), key=_order, default=None)
         if due is None:
             break
-        account.clock.move_to(max(due[0], account.now()))
+        account.clock.hold(due[0])
         due[2]()
-    account.clock.move_to(max(moment, account.now()))
+    account.clock.go_on(moment)
+    account.caught_up = account.now()
 
 
-def bill(account: Account, subscription: Json, lines: list[Json], *, reason: str) -> errors.Refusal | None:
-    """Draw up an invoice of a subscription and collect it; say what that makes of the subscription."""
+def catch_up(account: Account) -> None:
+    """Let happen what became due as time went by."""
+    if account.caught_up != account.now():
+        advance(account, account.now())
+
+
+def bill(
+    account: Account,
+    subscription: Json,
+    lines: list[Json],
+    *,
+    reason: str,
+    period: tuple[int, int] | None = None,
+) -> errors.Refusal | None:
+    """Draw up an invoice of a subscription and collect it; say what that makes of the subscription.
+
+    The period of an invoice is the one that has ended; what is paid for is in the periods of its lines.
+    """
     customer = account.objects[subscription["customer"]]
-    [item, *_] = subscription["items"]["data"]
     invoice = invoices.drawn_up(
         account,
         customer,
         lines,
         reason=reason,
         subscription=subscription,
-        period=(item["current_period_start"], item["current_period_end"]),
+        period=period,
     )
     account.change(subscription, latest_invoice=invoice["id"])
     return _collected(account, invoice, subscription, method=_method(account, subscription))
@@ -79,6 +93,10 @@ def _due(account: Account) -> Iterator[Due]:
             yield invoice["next_payment_attempt"], invoice["id"], partial(_try_again, account, invoice)
 
 
+def _order(due: Due) -> tuple[int, str]:
+    return due[:2]
+
+
 def _expire(account: Account, session: Json) -> None:
     sessions.expired(account, session)
 
@@ -98,7 +116,8 @@ def _renew(account: Account, subscription: Json) -> None:
     lines = account.pending_lines.pop(subscription["id"], []) + subscriptions.full_lines(
         account, subscription
     )
-    bill(account, subscription, lines, reason="subscription_cycle")
+    ended = (items["data"][0]["current_period_start"], start)
+    bill(account, subscription, lines, reason="subscription_cycle", period=ended)
     previous = {"items": items, "latest_invoice": latest}
     account.emit("customer.subscription.updated", subscription, previous=previous)
 

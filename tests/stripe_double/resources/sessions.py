@@ -9,6 +9,7 @@ from tests.stripe_double.routing import PAGING, route
 
 SHORTEST_SECONDS = 30 * 60
 LONGEST_SECONDS = 24 * 60 * 60
+LONGEST_REFERENCE = 200
 TAKEN = """
     adaptive_pricing.enabled allow_promotion_codes billing_address_collection cancel_url client_reference_id currency
     customer customer_creation customer_email expires_at invoice_creation.enabled invoice_creation.invoice_data.metadata
@@ -110,16 +111,22 @@ def _check(account: Account, parameters: Json) -> None:
         raise errors.invalid("In `setup` mode a `currency` is needed, and no `line_items`.", param="currency")
     if mode != "setup" and not parameters.get("line_items"):
         raise errors.invalid(f"`line_items` are required in `{mode}` mode.", param="line_items")
-    if "customer" in parameters:
-        if "customer_email" in parameters or "customer_creation" in parameters:
-            raise errors.invalid("You may only specify one of these parameters: customer, customer_email.")
-        account.find("customer", parameters["customer"], param="customer")
+    _check_customer(account, parameters)
     left = parameters.get("expires_at", account.now() + LONGEST_SECONDS) - account.now()
     if not SHORTEST_SECONDS <= left <= LONGEST_SECONDS:
         raise errors.invalid(
             "The `expires_at` timestamp must be between 30 minutes and 24 hours from Checkout Session creation.",
             param="expires_at",
         )
+
+
+def _check_customer(account: Account, parameters: Json) -> None:
+    if "customer" in parameters:
+        if "customer_email" in parameters or "customer_creation" in parameters:
+            raise errors.invalid("You may only specify one of these parameters: customer, customer_email.")
+        account.find("customer", parameters["customer"], param="customer")
+    if len(parameters.get("client_reference_id", "")) > LONGEST_REFERENCE:
+        raise errors.invalid("Must be at most 200 characters.", param="client_reference_id")
 
 
 def _line_item(account: Account, asked: Json, mode: str) -> Json:
@@ -204,8 +211,11 @@ def _made(account: Account, parameters: Json, *, currency: str | None, total: in
 def _customer_creation(parameters: Json) -> str | None:
     if "customer" in parameters:
         return None
-    future = parameters.get("payment_intent_data", {}).get("setup_future_usage")
-    default = "if_required" if parameters["mode"] == "payment" and not future else "always"
+    needed = parameters["mode"] != "payment" or (
+        "setup_future_usage" in parameters.get("payment_intent_data", {})
+        or parameters.get("invoice_creation", {}).get("enabled")
+    )
+    default = "always" if needed else "if_required"
     found: str = parameters.get("customer_creation", default)
     return found
 

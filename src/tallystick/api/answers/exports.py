@@ -69,7 +69,6 @@ USAGE: Final[Columns[UsageLine]] = (
     ("date", lambda line: line.date),
     ("customer", lambda line: to_text("cust", line.customer_id)),
     ("meter", lambda line: _text(line.meter)),
-    ("category", lambda line: _text(line.category)),
     ("unit", lambda line: _text(line.unit)),
     ("lines", lambda line: str(line.entries)),
     ("charged", lambda line: format_amount(line.charged)),

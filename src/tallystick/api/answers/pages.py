@@ -10,6 +10,7 @@ from tallystick.api.answers.billing import EntryLine
 from tallystick.api.answers.grants import GrantLine
 from tallystick.api.answers.identity import BudgetAnswer, KeyLine
 from tallystick.api.answers.spending import HoldLine
+from tallystick.api.answers.webhooks import DeliveryAnswer, EndpointAnswer, NotificationLine
 from tallystick.services.pages import Page
 
 T = TypeVar("T")
@@ -47,6 +48,33 @@ class KeyPage:
     """A page of API keys."""
 
     keys: list[KeyLine]
+    has_more: bool
+    next_cursor: str | None
+
+
+@dataclass(slots=True)
+class EndpointPage:
+    """A page of endpoints."""
+
+    endpoints: list[EndpointAnswer]
+    has_more: bool
+    next_cursor: str | None
+
+
+@dataclass(slots=True)
+class NotificationPage:
+    """A page of what happened."""
+
+    notifications: list[NotificationLine]
+    has_more: bool
+    next_cursor: str | None
+
+
+@dataclass(slots=True)
+class DeliveryPage:
+    """A page of deliveries."""
+
+    deliveries: list[DeliveryAnswer]
     has_more: bool
     next_cursor: str | None
 

@@ -53,4 +53,4 @@ def _detach(books: Books, payment: PaymentDocument) -> None:
     if payer.default == card.id:
         payer.default = None
     books.save(payer)
-    books.tell("payment_method.detached", "payer", payer.id, card=card.id)
+    books.tell("payment_method.detached", "payer", payer.id, object=card.id)

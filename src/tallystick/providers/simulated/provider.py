@@ -1,7 +1,7 @@
 """The simulated payment provider behind the port, and what only a simulation has: its pages and controls by hand.
 
-Every method is one short transaction. A key that is repeated within a day gives the first answer, whatever became of it
-since; with another request it is refused.
+Every method is one short transaction. A key that is repeated within a day gives what it has made, as that stands now; with
+another request it is refused.
 """
 
 from __future__ import annotations
@@ -9,10 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
-import msgspec
 from sqlalchemy.engine import Connection
 
 from tallystick.core.times import DAY
@@ -98,7 +96,7 @@ class SimulatedPayments:
         def work(books: Books) -> str:
             return books.add(PayerDocument(created_at=books.now, reference=reference, email=email)).id
 
-        return self._once(key, ("create_payer", reference, email), str, work)
+        return self._once(key, ("create_payer", reference, email), work, lambda _books, payer: payer)
 
     def default_card(self, payer: str) -> Card | None:
         """The payer's default card, or the one that was saved last."""
@@ -113,12 +111,16 @@ class SimulatedPayments:
     # --- one-time payments -----------------------------------------------------------------------------------------
 
     def create_checkout(self, order: CheckoutOrder, *, key: str) -> Checkout:
-        """A new page."""
-
-        def work(books: Books) -> Checkout:
-            return pages.shown(books, pages.create(books, order))
-
-        return self._once(key, ("create_checkout", asdict(order)), Checkout, work)
+        """A new page; its end is brought within the bounds of half an hour and a day."""
+        content = (
+            "create_checkout",
+            order.payer,
+            order.mode,
+            order.reference,
+            order.amount_cents,
+            order.currency,
+        )
+        return self._once(key, content, lambda books: pages.create(books, order).id, _checkout)
 
     def checkout(self, checkout_id: str) -> Checkout | None:
         """A page as it stands now."""
@@ -131,20 +133,20 @@ class SimulatedPayments:
 
     def expire_checkout(self, checkout_id: str) -> None:
         """Let nobody pay on a page any more."""
-        self._do(lambda books: pages.expire(books, books.get(PageDocument, checkout_id)))
+        self._do(lambda books: pages.expire(books, books.find(PageDocument, checkout_id, lock=True)))
 
     def charge_card(self, order: CardOrder, *, key: str) -> Payment:
-        """Charge a saved card now."""
+        """Charge a saved card now. Raises ``ProviderRefused`` with ``no_card`` where there is none."""
         if self._do(lambda books: self._gets_lost(books, order, key)):
             raise OutcomeUnknown("the connection broke before the request arrived (a test card for that)")
         made: list[PaymentDocument] = []
 
-        def work(books: Books) -> Payment:
-            payment = _charge(books, order)
-            made[:] = [payment]
-            return charging.shown_payment(books, payment)
+        def work(books: Books) -> str:
+            made[:] = [_charge(books, order)]
+            return made[0].id
 
-        answer = self._once(key, ("charge_card", asdict(order)), Payment, work)
+        content = ("charge_card", order.payer, order.reference, order.amount_cents, order.currency)
+        answer = self._once(key, content, work, _payment)
         for payment in made:  # not where the key was known: then this is the answer that was lost
             charging.check_answer(payment)
         return answer
@@ -174,12 +176,16 @@ class SimulatedPayments:
     def refund(self, payment_id: str, *, amount_cents: int, reference: str, key: str) -> Refund:
         """Give money back."""
 
-        def work(books: Books) -> Refund:
+        def work(books: Books) -> str:
             payment = books.get(PaymentDocument, payment_id)
-            made = reversals.refund(books, payment, amount_cents=amount_cents, reference=reference)
+            return reversals.refund(books, payment, amount_cents=amount_cents, reference=reference).id
+
+        def shown(books: Books, refund_id: str) -> Refund:
+            payment = books.get(PaymentDocument, payment_id)
+            made = next(each for each in payment.refunds if each.id == refund_id)
             return charging.shown_refund(payment, made)
 
-        return self._once(key, ("refund", payment_id, amount_cents, reference), Refund, work)
+        return self._once(key, ("refund", payment_id, amount_cents, reference), work, shown)
 
     def refunds(self, payment_id: str) -> list[Refund]:
         """All refunds of a payment, newest first."""
@@ -199,24 +205,24 @@ class SimulatedPayments:
     ) -> Subscription:
         """Change the plan now. Raises ``ProviderRefused`` when the difference cannot be paid."""
 
-        def work(books: Books) -> Subscription:
+        def work(books: Books) -> str:
             found = books.get(SubscriptionDocument, subscription_id)
             subscriptions.change(books, found, plan=plan, title=title, amount_cents=amount_cents)
-            return subscriptions.shown_subscription(found)
+            return found.id
 
         content = ("change_subscription", subscription_id, plan, title, amount_cents, price)
-        return self._once(key, content, Subscription, work)
+        return self._once(key, content, work, _subscription)
 
     def cancel_subscription(self, subscription_id: str, *, at_period_end: bool, key: str) -> Subscription:
-        """End it with its period, or at once."""
+        """End it with its period, or at once. One that has ended stays as it is."""
 
-        def work(books: Books) -> Subscription:
+        def work(books: Books) -> str:
             found = books.get(SubscriptionDocument, subscription_id)
             subscriptions.cancel(books, found, at_period_end=at_period_end)
-            return subscriptions.shown_subscription(found)
+            return found.id
 
         content = ("cancel_subscription", subscription_id, at_period_end)
-        return self._once(key, content, Subscription, work)
+        return self._once(key, content, work, _subscription)
 
     def invoice(self, invoice_id: str) -> Invoice | None:
         """A bill as it stands now."""
@@ -326,21 +332,27 @@ class SimulatedPayments:
         with self._database.read() as connection:
             return work(self._books(connection))
 
-    def _once(self, key: str, content: tuple[Any, ...], kind: type[T], work: Callable[[Books], T]) -> T:
-        """Do the work, or give the answer that it gave with this key before."""
-        digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    def _once(
+        self,
+        key: str,
+        content: tuple[object, ...],
+        make: Callable[[Books], str],
+        shown: Callable[[Books, str], T],
+    ) -> T:
+        """Make something and show it by its id; with a key that has made it before, only show it."""
+        digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
         def keyed(books: Books) -> T:
             taken = simulated.take_key(books.connection, key, digest=digest, now=books.now)
             if taken is not None and books.now - taken.created_at < KEY_KEPT_MICROS:
                 if taken.digest != digest:
                     raise ProviderRefused("the key was used for another request", code="idempotency_error")
-                return msgspec.json.decode(taken.answer or "null", type=kind)
+                return shown(books, taken.made)
             if taken is not None:
                 simulated.renew_key(books.connection, key, digest=digest, now=books.now)
-            answer = work(books)
-            simulated.answer_key(books.connection, key, msgspec.json.encode(answer).decode())
-            return answer
+            made = make(books)
+            simulated.note_made(books.connection, key, made)
+            return shown(books, made)
 
         return self._do(keyed)
 
@@ -359,6 +371,8 @@ def _charge(books: Books, order: CardOrder) -> PaymentDocument:
     held = payer.card(order.card)
     if held is None and order.card is not None:
         raise ProviderRefused(f"no such card: {order.card}", code="resource_missing")
+    if held is None:
+        raise ProviderRefused("the payer has no saved card", code="no_card")
     payment = PaymentDocument(
         id=books.making.token(PaymentDocument.prefix),
         created_at=books.now,
@@ -374,3 +388,15 @@ def _charge(books: Books, order: CardOrder) -> PaymentDocument:
 
 def _shown(books: Books, payment: PaymentDocument | None) -> Payment | None:
     return None if payment is None else charging.shown_payment(books, payment)
+
+
+def _checkout(books: Books, checkout_id: str) -> Checkout:
+    return pages.shown(books, books.get(PageDocument, checkout_id, lock=False))
+
+
+def _payment(books: Books, payment_id: str) -> Payment:
+    return charging.shown_payment(books, books.get(PaymentDocument, payment_id, lock=False))
+
+
+def _subscription(books: Books, subscription_id: str) -> Subscription:
+    return subscriptions.shown_subscription(books.get(SubscriptionDocument, subscription_id, lock=False))

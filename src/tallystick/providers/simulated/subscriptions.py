@@ -203,8 +203,9 @@ def end_with_period(books: Books, subscription: SubscriptionDocument, *, ends: b
 
 
 def cancel(books: Books, subscription: SubscriptionDocument, *, at_period_end: bool) -> None:
-    """End it now, or with its period. Raises ``ProviderRefused`` when it has ended."""
-    _check_running(subscription)
+    """End it now, or with its period. One that has ended stays as it is."""
+    if subscription.status == "canceled":
+        return
     if at_period_end:
         end_with_period(books, subscription, ends=True)
     else:

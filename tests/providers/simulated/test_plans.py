@@ -7,7 +7,7 @@ from tallystick.ports import Invoice, ProviderRefused, Subscription
 from tallystick.providers.simulated.subscriptions import prorate
 from tallystick.store.engine import Database
 from tests.providers.conformance import fresh, page_of, payer_of, plan_of, read, subscribed
-from tests.providers.simulation import Simulation
+from tests.providers.simulated.simulation import Simulation
 
 
 def invoices(simulation: Simulation) -> list[Invoice]:

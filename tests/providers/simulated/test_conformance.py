@@ -6,7 +6,7 @@ import pytest
 
 from tallystick.ports import PaymentProvider
 from tests.providers.conformance import SCENARIOS, Driver
-from tests.providers.simulation import Simulation
+from tests.providers.simulated.simulation import Simulation
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: str(scenario.__name__))

@@ -10,7 +10,7 @@ from tallystick.core.times import SECOND
 from tallystick.ports import Event, SignatureInvalid
 from tallystick.store.engine import Database
 from tests.providers.conformance import bought, fresh
-from tests.providers.simulation import Simulation
+from tests.providers.simulated.simulation import Simulation
 
 
 class Webhook:

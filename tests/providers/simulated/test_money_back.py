@@ -4,7 +4,7 @@ import pytest
 
 from tallystick.ports import ProviderRefused
 from tests.providers.conformance import bought, fresh, page_of, payer_of, payment_of, read
-from tests.providers.simulation import Simulation
+from tests.providers.simulated.simulation import Simulation
 
 
 def types(simulation: Simulation) -> list[str]:
@@ -107,7 +107,7 @@ def test_a_card_that_is_detached_is_not_charged(simulation: Simulation) -> None:
     assert card is not None
     simulation.told()
     simulation.act(str(page.reference), "detach-card")
-    assert [("payment_method.detached", "payer", payer, {"card": card.id})] == [
+    assert [("payment_method.detached", "payer", payer, {"object": card.id})] == [
         (event.type, event.subject, event.subject_id, dict(event.facts)) for event in simulation.told()
     ]
     assert simulation.provider.default_card(payer) is None
