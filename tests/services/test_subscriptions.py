@@ -245,6 +245,17 @@ def test_a_downgrade_follows_at_the_end_of_the_period(sue: Subscriber) -> None:
     assert sum(cents for _, cents, _ in sue.bills()) < 9000 + 3000 + 1
 
 
+def test_a_downgrade_that_was_missed_comes_as_soon_as_possible(sue: Subscriber) -> None:
+    """Nobody was there at the end of the period: the dearer month was billed, and its rest is credited."""
+    sue.subscribe("team")
+    sue.ask("pro")
+    sue.go("2027-02-10T13:00:00Z")
+    assert ("pro", "pro", None) == (sue.plan_of(), sue.see().plan, sue.see().next_plan)
+    sue.go("2027-03-10T12:00:01Z")
+    assert ("pro", 1000) == (sue.plan_of(), sue.has())
+    assert [9000, 9000, 0, 0] == [cents for _, cents, _ in sue.bills()]
+
+
 def test_a_downgrade_can_be_taken_back(sue: Subscriber) -> None:
     """By asking for the plan that one has."""
     sue.subscribe("team")

@@ -350,9 +350,12 @@ class SubscriptionLooks:
             "looks": row.looks + 1 if subscription.status in {"past_due", "incomplete", "unpaid"} else 0,
         }
         if row.ends_at is not None and subscription.ends_at is None:
-            values["next_plan"] = None  # Its end was taken back, here or at the provider's page.
+            values |= {
+                "next_plan": None,
+                "next_at": None,
+            }  # Its end was taken back, here or at the provider's page.
         if ended:
-            values |= {"wanted": None, "wanted_number": None, "next_plan": None}
+            values |= {"wanted": None, "wanted_number": None, "next_plan": None, "next_at": None}
         if any(getattr(row, name) != value for name, value in values.items()):
             store.change(connection, row.customer_id, **values)
 
@@ -383,9 +386,14 @@ class SubscriptionLooks:
             return now + MINUTE
         if subscription.status != "active":
             return min(next_look(row.looks, now), now + DAY)
-        before = subscription.period_end - BEFORE_THE_END
-        if row.next_plan is not None and subscription.ends_at is None and before > now:
-            return before
+        if row.next_plan is not None and subscription.ends_at is None:
+            at = (row.next_at or now) - BEFORE_THE_END
+            if at > now:
+                return at
+            # Nobody was there in time: at once, when that is seen, and from time to time where it does not work.
+            if row.look_at is not None and row.look_at <= now:
+                return row.look_at
+            return now if row.period_end != subscription.period_end else now + HOUR
         after = subscription.period_end + _AFTER_THE_END
         return after if after > now else next_look(row.looks, now)
 

@@ -323,7 +323,13 @@ class Subscriptions:
             at = self._context.now() + _AGAIN  # The provider is told at once, and again if it did not hear.
         if row.next_plan != name:
             self._context.database.transact(
-                lambda connection: store.change(connection, row.customer_id, next_plan=name, look_at=at)
+                lambda connection: store.change(
+                    connection,
+                    row.customer_id,
+                    next_plan=name,
+                    next_at=None if name is None else end,
+                    look_at=at,
+                )
             )
 
     def _end_with_period(self, row: SubscriptionRow, plan: Plan) -> TierView:
@@ -414,10 +420,8 @@ class Subscriptions:
     def _answered(self, connection: Connection, row: SubscriptionRow, *, done: bool) -> None:
         current = store.get(connection, row.provider, row.customer_id, lock=True)
         if current is not None and current.wanted_number == row.wanted_number:
-            next_plan = None if done else current.next_plan
-            store.change(
-                connection, row.customer_id, wanted=None, wanted_number=None, next_plan=next_plan, looks=0
-            )
+            follows = {"next_plan": None, "next_at": None} if done else {}
+            store.change(connection, row.customer_id, wanted=None, wanted_number=None, looks=0, **follows)
 
     # --- the rest --------------------------------------------------------------------------------------------------
 
@@ -505,15 +509,14 @@ class Subscriptions:
         return row.is_running and row.ends_at is None and plan is not None and plan.price_usd_cents == 0
 
     def _is_time_for_next(self, row: SubscriptionRow) -> bool:
-        """Shortly before the end of the period; where that was missed, the end of the next one has to come first."""
-        plan = self._context.economy().plans.get(row.next_plan or "")
-        left = (row.period_end or 0) - self._context.now()
+        """Shortly before the end of the period in which it was asked for; where that was missed, as soon as possible."""
+        plan, now = self._context.economy().plans.get(row.next_plan or ""), self._context.now()
         return (
             plan is not None
             and bool(plan.price_usd_cents)
             and row.status == "active"
             and row.ends_at is None
-            and 0 < left <= BEFORE_THE_END
+            and (row.next_at or 0) - BEFORE_THE_END <= now < (row.period_end or 0)
         )
 
     # --- views -----------------------------------------------------------------------------------------------------

@@ -203,7 +203,8 @@ subscriptions = Table(
     _number("expires_at"),
     Column("wanted", Text),  # the plan that the provider was asked to change to, until its answer is known
     _number("wanted_number"),
-    Column("next_plan", Text),  # what is to follow when the period that is paid ends
+    Column("next_plan", Text),  # what is to follow when the period that is paid ends,
+    _number("next_at"),  # and when that was to be
     _number("period_start"),
     _number("period_end"),
     _number("ends_at"),

@@ -35,6 +35,7 @@ class SubscriptionRow:
     wanted: str | None
     wanted_number: int | None
     next_plan: str | None
+    next_at: int | None
     period_start: int | None
     period_end: int | None
     ends_at: int | None
@@ -97,6 +98,7 @@ _CLEARED: Final = (
     "wanted",
     "wanted_number",
     "next_plan",
+    "next_at",
     "period_start",
     "period_end",
     "ends_at",
