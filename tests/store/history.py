@@ -8,6 +8,8 @@ from typing import Any
 from tallystick.bootstrap import Tally
 from tallystick.core.errors import Refusal
 from tallystick.core.ids import to_text
+from tallystick.core.operations import Operation
+from tallystick.core.paid_plans import EndPaidPlan, PaidPeriod
 from tallystick.core.times import DAY, HOUR, MINUTE
 from tallystick.services.context import SYSTEM, Caller
 from tallystick.services.pricing import Usage
@@ -159,6 +161,47 @@ class History:
         """Put a customer on a plan."""
         self.tally.plans.change(SYSTEM, customer=customer, plan=plan, idempotency_key=self.key())
 
+    def pay(self, customer: str, plan: str, start: int, *, days: int = 30) -> None:
+        """A bill of a subscription was paid."""
+        economy = self.tally.context.economy()
+        key = f"invoice:{self.key()}"
+        self._post(
+            PaidPeriod(
+                customer_id=self.tally.customers.resolve(SYSTEM, customer),
+                caller="payments",
+                plan=economy.plans[plan],
+                catalog=economy,
+                subscription=f"sub_{customer}",
+                start=start,
+                end=start + days * DAY,
+                running=True,
+                newest=True,
+                idempotency=key,
+                idempotency_key=key,
+                request_digest=key,
+            )
+        )
+
+    def end_paid_plan(self, customer: str) -> None:
+        """Its subscription has ended."""
+        economy = self.tally.context.economy()
+        self._post(
+            EndPaidPlan(
+                customer_id=self.tally.customers.resolve(SYSTEM, customer),
+                caller="payments",
+                plan=economy.plan(economy.default_plan),
+                catalog=economy,
+                subscription=f"sub_{customer}",
+            )
+        )
+
+    def _post(self, operation: Operation) -> None:
+        context = self.tally.context
+        [outcome] = context.database.transact(
+            lambda connection: context.ledger.post(connection, [operation], now=context.now())
+        )
+        outcome.value()
+
     def catch_up(self) -> None:
         """Book all that is due."""
         self.tally.due_work.run_all()
@@ -175,14 +218,23 @@ def open_history(url: str, folder: Path) -> History:
 def live(history: History) -> None:
     """Everything that happens to credits, at least once."""
     tally = history.tally
-    for name in ("ada", "bob", "eve", "zoe", "sam"):
+    for name in ("ada", "bob", "eve", "zoe", "sam", "pat", "kim"):
         tally.customers.create(SYSTEM, external_id=name)
     for part in (_use_and_refund, _hold_and_resolve, _take_back, _freeze, _change_plans, _limit, _settle):
         part(history)
         history.clock.pass_by(10 * MINUTE)
+    _pay_for_plans(history)
     history.clock.pass_by(40 * DAY)
     history.catch_up()
+    history.pay("pat", "pro", START + 30 * DAY)
+    history.end_paid_plan("kim")
     _leave_things_open(history)
+
+
+def _pay_for_plans(history: History) -> None:
+    for customer in ("pat", "kim"):
+        history.pay(customer, "pro", START)
+    history.pay("pat", "unlimited", START + 15 * DAY, days=15)
 
 
 def _use_and_refund(history: History) -> None:

@@ -36,6 +36,7 @@ OUT_OF_SCOPE = {
     "stripe_events": "as payments",
     "auto_refills": "wishes, which their owners change",
     "subscriptions": "as payments",
+    "plan_requests": "answers that are given again to a repeated request",
     "simulated_objects": "the books of the simulated payment provider",
     "simulated_keys": "as simulated_objects",
     "simulated_events": "as simulated_objects",

@@ -387,13 +387,7 @@ class SubscriptionLooks:
         if subscription.status != "active":
             return min(next_look(row.looks, now), now + DAY)
         if row.next_plan is not None and subscription.ends_at is None:
-            at = (row.next_at or now) - BEFORE_THE_END
-            if at > now:
-                return at
-            # Nobody was there in time: at once, when that is seen, and from time to time where it does not work.
-            if row.look_at is not None and row.look_at <= now:
-                return row.look_at
-            return now if row.period_end != subscription.period_end else now + HOUR
+            return _for_the_next_plan(row, subscription, now)
         after = subscription.period_end + _AFTER_THE_END
         return after if after > now else next_look(row.looks, now)
 
@@ -428,3 +422,13 @@ class SubscriptionLooks:
 
 def _turn(bill: Invoice) -> tuple[int, int]:
     return bill.period_end, bill.period_start
+
+
+def _for_the_next_plan(row: SubscriptionRow, subscription: Subscription, now: int) -> int:
+    """Shortly before the period ends. Where nobody was there in time: when that is seen, and then from time to time."""
+    at = (row.next_at or now) - BEFORE_THE_END
+    if at > now:
+        return at
+    if row.look_at is not None and row.look_at <= now:
+        return row.look_at
+    return now if row.period_end != subscription.period_end else now + HOUR
