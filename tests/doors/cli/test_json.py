@@ -70,6 +70,16 @@ def _paid(program: Program, customer: str) -> str:
     return payment
 
 
+def _subscribed(program: Program, customer: str) -> str:
+    """A customer whose plan was paid on the simulated page, as only a customer itself can ask for it."""
+    key = program.ask("keys", "create", "own", "--customer", customer)["key"]
+    headers = {"Authorization": f"Bearer {key}"}
+    asked = httpx.post(f"{program.url}/api/v1/billing/tier", json={"tier": "pro"}, headers=headers)
+    paid = httpx.post(asked.json()["checkout_url"], data={"action": "pay", "card": "4242424242424242"})
+    assert 303 == paid.status_code
+    return customer
+
+
 def _endpoint(program: Program, customer: str) -> str:
     nobody = "http://127.0.0.1:9/hook"
     endpoint: str = program.ask("webhooks", "create", nobody, "--customer", customer)["id"]
@@ -105,6 +115,9 @@ CALLS: dict[str, Arguments] = {
     "payments reconcile": lambda _program, _customer: [],
     "payments simulate": lambda program, customer: ["dispute", _paid(program, customer)],
     "billing tier": lambda _, customer: ["pro", "--customer", customer],
+    "billing subscription": lambda _, customer: ["--customer", customer],
+    "billing cancel": lambda program, customer: ["--customer", _subscribed(program, customer)],
+    "billing portal": lambda _, customer: ["--customer", customer],
     "charge": lambda _, customer: ["lookup", "--customer", customer],
     "quote": lambda _, customer: ["lookup", "--customer", customer],
     "refund": lambda program, customer: [_charged(program, customer)],

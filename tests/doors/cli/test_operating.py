@@ -67,11 +67,16 @@ def test_nobody_grants_themselves(visitor: Program, name: str) -> None:
     for arguments in (
         ["grants", "create", who, "1000"],
         ["customers", "create", "x"],
-        ["billing", "tier", "pro"],
         ["clock", "advance", "P1D"],
         ["keys", "create", "k", "--role", "admin"],
     ):
         assert "not_allowed" == visitor.problem(*arguments)["code"], arguments
+    assert "begins when it is paid" in visitor.show("billing", "tier", "pro")
+    assert {"checkout_url"} == set(visitor.ask("billing", "tier", "pro"))
+    seen = visitor.ask("billing", "subscription")
+    assert ("pending", "pro") == (seen["status"], seen["tier"])
+    assert "not_found" == visitor.problem("billing", "cancel")["code"]
+    assert "/simulated/" in visitor.show("billing", "portal")
     assert 100 == visitor.ask("ruv", "balance")["credits"]
 
 

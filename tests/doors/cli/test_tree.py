@@ -46,6 +46,7 @@ def test_the_commands_of_the_contract_are_there() -> None:
         "auth register", "auth login", "auth logout", "auth status",
         "ruv balance", "ruv history",
         "billing balance", "billing history", "billing usage", "billing tier",
+        "billing subscription", "billing cancel", "billing portal",
         "billing export transactions", "billing export usage", "billing export payments",
         "grants create", "grants list", "grants void", "grants clawback",
         "holds create", "holds list", "holds capture", "holds release",
