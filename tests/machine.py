@@ -12,6 +12,7 @@ from tallystick.core.book import Book
 from tallystick.core.catalog import Economy
 from tallystick.core.membership import ChangePlan, OpenCustomer
 from tallystick.core.operations import Charge, Operation, Part, PlaceHold, Resolve
+from tallystick.core.paid_plans import EndPaidPlan, PaidPeriod
 from tallystick.core.settlement import Settle
 from tallystick.core.words import GRANT_CATEGORIES, origin_of
 from tallystick.store.results import Outcome
@@ -22,6 +23,7 @@ from tests.model.holdings import FOREVER, Limit
 
 START = 1_795_000_000_000_000
 UNIT = 1_000_000
+MONTH = 30 * DAY  # of a subscription
 UNITS = st.sampled_from(("credits", "USD"))
 # A number of micro-units, or what a wallet has and a little more or less than that.
 AMOUNTS = st.one_of(st.integers(1, 40 * UNIT), st.sampled_from(("all", "more", "less")))
@@ -179,6 +181,49 @@ class LedgerMachine(RuleBasedStateMachine):
     def change_plan(self, customer: int, plan: str) -> None:
         """Another plan."""
         self.ask(ChangePlan(plan=self.economy.plans[plan], catalog=self.economy, **self.fields(customer)))
+
+    @rule(
+        customer=customers,
+        plan=st.sampled_from(("pro", "club", "max", "pause")),
+        subscription=st.sampled_from(("sub_a", "sub_b")),
+        month=st.integers(-1, 2),
+        begun=st.sampled_from((0, 0, 10 * DAY, 20 * DAY)),
+        running=st.sampled_from((True, True, False)),
+        newest=st.booleans(),
+    )
+    def pay_bill(
+        self,
+        customer: int,
+        plan: str,
+        subscription: str,
+        month: int,
+        begun: int,
+        *,
+        running: bool,
+        newest: bool,
+    ) -> None:
+        """A bill of a subscription: of last month, of this one or of one to come, whole or from some day on."""
+        first = START + ((self.now - START) // MONTH + month) * MONTH
+        self.ask(
+            PaidPeriod(
+                plan=self.economy.plans[plan],
+                catalog=self.economy,
+                subscription=subscription,
+                start=first + begun,
+                end=first + MONTH,
+                running=running,
+                newest=newest,
+                **self.fields(customer),
+            )
+        )
+
+    @rule(customer=customers, subscription=st.sampled_from(("sub_a", "sub_b")))
+    def end_subscription(self, customer: int, subscription: str) -> None:
+        """A subscription ends, whether it pays for anything or not."""
+        plan = self.economy.plan(self.economy.default_plan)
+        self.ask(
+            EndPaidPlan(plan=plan, catalog=self.economy, subscription=subscription, **self.fields(customer))
+        )
 
     # --- usage ---------------------------------------------------------------------------------------------
 

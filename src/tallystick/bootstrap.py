@@ -46,6 +46,8 @@ from tallystick.services.reconciler import Reconciler
 from tallystick.services.refills import Refills
 from tallystick.services.settlements import Settlements
 from tallystick.services.simulated_controls import SimulatedControls
+from tallystick.services.subscription_looks import SubscriptionLooks
+from tallystick.services.subscriptions import Subscriptions
 from tallystick.services.test_clock import TestClock
 from tallystick.services.watch import BalanceWatch
 from tallystick.services.work import Work, run_all
@@ -54,17 +56,6 @@ from tallystick.store.engine import Database, migrate
 from tallystick.store.ledger import Ledger
 
 DEFAULT_PUBLIC_URL: Final = "http://127.0.0.1:8080"
-
-
-class _Unsubscribed:
-    def look_checkout(self, page: object, mark: object) -> str | None:
-        return None
-
-    def look_invoice(self, invoice_id: str, mark: object) -> str | None:
-        return None
-
-    def look_subscription(self, subscription_id: str, mark: object) -> str | None:
-        return None
 
 
 class Tally:
@@ -117,6 +108,7 @@ class Tally:
         self.simulated_controls = SimulatedControls(self.simulated_payments, test_mode=test_mode)
         self.watch = BalanceWatch(self.context, self.economies)
         self.customers = Customers(self.context)
+        self.plans = Plans(self.context, self.customers)
         self._open_payments(prices or {})
         self._open_notifications(outgoing or Outgoing(), test_mode=test_mode)
         self.due_work = DueWork(self.context, self.watch)
@@ -140,7 +132,6 @@ class Tally:
         self.explain = Explain(self.context, self.customers, self.economies)
         self.health = Health(self.context)
         self.grants = Grants(self.context, self.customers)
-        self.plans = Plans(self.context, self.customers)
         self.wallets = Wallets(self.context, self.customers)
         self.settlements = Settlements(self.context, self.customers, pricing)
 
@@ -152,9 +143,9 @@ class Tally:
         )
         self.payment_refunds = PaymentRefunds(context, provider, self.checkouts, self.fulfilment)
         self.refills = Refills(context, self.customers, provider, self.fulfilment)
-        self.provider_events = ProviderEvents(
-            context, provider, self.fulfilment, self.refills, _Unsubscribed()
-        )
+        looks = SubscriptionLooks(context, provider, self.fulfilment)
+        self.subscriptions = Subscriptions(context, self.customers, provider, self.plans, looks)
+        self.provider_events = ProviderEvents(context, provider, self.fulfilment, self.refills, looks)
         self.reconciler = Reconciler(
             context,
             provider,
@@ -166,7 +157,11 @@ class Tally:
 
     def _payment_steps(self) -> list[Callable[[], dict[str, int]]]:
         """What is due with payments, in the order in which one leads to the next."""
-        steps: list[Callable[[], dict[str, int]]] = [self.refills.run_once, self.reconciler.run_once]
+        steps: list[Callable[[], dict[str, int]]] = [
+            self.refills.run_once,
+            self.reconciler.run_once,
+            self.subscriptions.run_once,
+        ]
         simulated = self.simulated_payments
         if simulated is not None:
             steps += [simulated.run_once, lambda: simulated.deliver(self.provider_events.receive)]

@@ -122,7 +122,7 @@ def test_flux(database_url: str, tmp_path: Path) -> None:
     expected = """
         balance credits 0 of nothing
         /charges: 402 INSUFFICIENT_CREDITS
-        /billing/tier: 403 NOT_ALLOWED
+        /billing/tier: 402 TIER_UPGRADE_FAILED
         balance credits 200 of 200 monthly_grant
         balance credits 700 of 200 monthly_grant, 500 purchase
         30 leads scored costs 150 drawn 150

@@ -228,5 +228,8 @@ class Customer:
     anchor_at: int
     period: tuple[int, int]
     granted: Counter[str] = field(default_factory=Counter)
+    payer: str | None = None  # the subscription that pays
+    paid_since: int = 0  # where the latest bill of the period begins
+    earlier: dict[object, Counter[str]] = field(default_factory=dict)  # what earlier periods were granted
     holds: list[Hold] = field(default_factory=list)
     scheduled: list[Lot] = field(default_factory=list)

@@ -13,16 +13,18 @@ from tallystick.core.adjustments import ClawBack, Grant, Refund, Reinstate, SetF
 from tallystick.core.catalog import Plan
 from tallystick.core.membership import ChangePlan, OpenCustomer
 from tallystick.core.operations import Charge, Operation, PlaceHold, Resolve
+from tallystick.core.paid_plans import EndPaidPlan, PaidPeriod
 from tallystick.core.settlement import Settle
 from tests.model.calendar import months_after, period_around
 from tests.model.holdings import Customer, Lot, Mismatch, Paid, Refused, Wallet
 from tests.model.state import Figures
+from tests.model.subscriptions import Subscriptions
 from tests.model.usage import Usage, shown
 
 LARGEST_BALANCE: Final = 4_611_686_018_427_387_903
 
 
-class Model(Usage):
+class Model(Subscriptions, Usage):
     """All customers. ``apply`` predicts one operation; ``catch_up`` what time alone makes happen."""
 
     def apply(self, operation: Operation, number: int) -> tuple[Figures, bool]:
@@ -304,6 +306,8 @@ class Model(Usage):
         """Another plan, now; credits stay as they are."""
         customer = self.customers[operation.customer_id]
         before, plan = self.economy.plans[customer.plan], operation.plan
+        if customer.payer is not None:
+            return self._same_plan(customer, plan, number)
         if customer.period[1] <= self.now:
             customer.period = period_around(before.renews, customer.anchor_at, self.now)
             customer.granted.clear()
@@ -313,24 +317,18 @@ class Model(Usage):
         customer.plan = plan.name
         return _figures_of_plan(number, customer, before.name, self._enter(customer, plan))
 
-    def _enter(self, customer: Customer, plan: Plan) -> tuple[tuple[str, int], ...]:
-        """Grant what the plan gives at once beyond what this month gave already."""
+    def _same_plan(self, customer: Customer, plan: Plan, number: int) -> Figures:
+        """What a subscription pays for is not changed; only what its plan gives more than before comes at once."""
+        if plan.name != customer.plan:
+            raise Refused("conflict")
         granted = []
-        for unit, wallet in customer.wallets.items():
+        for unit in customer.wallets if customer.period[1] > self.now else ():
             allowance = plan.allowance(unit)
-            if allowance is None or allowance.amount_micros is not None:
-                wallet.standing = None
-            elif wallet.standing is None:
-                wallet.standing = self._new_lot(
-                    customer, unit, "monthly_grant", 0, expires_at=None, priority=0
-                )
-                wallet.standing.standing = wallet.standing.started = True
-            if allowance is not None and allowance.amount_micros and plan.starts == "now":
-                amount = allowance.amount_micros - customer.granted[unit]
-                if amount > 0:
-                    self._allow(customer, plan, unit, amount)
-                    granted.append((unit, amount))
-        return tuple(granted)
+            more = 0 if allowance is None else (allowance.amount_micros or 0) - customer.granted[unit]
+            if more > 0 and plan.starts == "now":
+                self._allow(customer, plan, unit, more)
+                granted.append((unit, more))
+        return _figures_of_plan(number, customer, plan.name, tuple(granted))
 
 
 def _figures_of_plan(
@@ -355,6 +353,8 @@ METHODS: Final[dict[type, Any]] = {
     ClawBack: Model.claw_back,
     Reinstate: Model.reinstate,
     SetFrozen: Model.freeze,
+    PaidPeriod: Model.pay_bill,
+    EndPaidPlan: Model.end_subscription,
     ChangePlan: Model.change_plan,
     OpenCustomer: Model.open,
     Settle: Model.settle,

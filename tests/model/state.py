@@ -61,7 +61,8 @@ class State:
                 if lot.free and lot.expires_at is not None and lot.expires_at <= stands_at and not lot.voided
             ]
         plan = self.economy.plans.get(customer.plan)
-        if plan is not None and any(allowance.amount_micros for allowance in plan.allowances):
+        by_itself = plan is not None and any(allowance.amount_micros for allowance in plan.allowances)
+        if by_itself and customer.payer is None:
             waiting.append((customer.period[1], 2, 0, plan, None))
         waiting += [(lot.starts_at, 3, lot.id, lot, customer.wallets[lot.unit]) for lot in customer.scheduled]
         if not waiting:

@@ -188,7 +188,6 @@ def test_pitfall_41_nobody_grants_credits_to_itself(door: Door) -> None:
     for who in (token, key):
         for method, path, body in [
             ("POST", "/grants", {"customer": own, "amount": 100, "category": "bonus"}),
-            ("POST", "/billing/tier", {"tier": "unlimited"}),
             ("POST", f"/charges/{charge}/refund", {}),
             ("POST", f"/holds/{hold}/release", None),
             ("POST", f"/grants/{grant}/void", {}),
@@ -198,6 +197,8 @@ def test_pitfall_41_nobody_grants_credits_to_itself(door: Door) -> None:
             ("POST", "/test/clock", {"advance": "P1M"}),
         ]:
             problem(door.send(method, path, body, token=who), 403, "NOT_ALLOWED")
+        tier = door.send("POST", "/billing/tier", {"tier": "unlimited"}, token=who)
+        problem(tier, 402, "TIER_UPGRADE_FAILED")
     more = {"email": "eve@example.test", "password": PASSWORD, "balance": 1000}
     assert (
         "balance"

@@ -326,6 +326,12 @@ class TierBody(Body):
     customer: CustomerName | None = None
 
 
+class PortalBody(Body):
+    """Whose page to open."""
+
+    customer: CustomerName | None = None
+
+
 class EndpointBody(Body):
     """Where webhooks are to be sent. Without types, everything is; a pattern such as `balance.*` means all of one kind."""
 

@@ -27,6 +27,7 @@ _WITH_CALLER: Final = {401, 403, 429}
 _WITH_INPUT: Final = {409, 422}
 _LIMITED: Final = {"/api/v1/charges", "/api/v1/holds"}
 _THAT_SPEND: Final = ("/charges", "/holds", "/holds/{hold_id}/capture", "/settlements")
+_THAT_PAY: Final = ("/billing/tier", "/billing/subscription", "/billing/portal")
 
 
 def document_of(app: FastAPI) -> dict[str, Any]:
@@ -63,6 +64,8 @@ def _add_problems(path: str, method: str, operation: dict[str, Any]) -> None:
     if "requestBody" in operation or "parameters" in operation:
         statuses |= _WITH_INPUT
     if method == "post" and path.removeprefix("/api/v1") in _THAT_SPEND:
+        statuses.add(402)
+    if path.removeprefix("/api/v1") in _THAT_PAY:
         statuses.add(402)
     titles = _titles()
     responses: dict[str, Any] = operation["responses"]

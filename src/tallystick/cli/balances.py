@@ -145,13 +145,36 @@ def billing_tier(
     customer: CustomerOption = None,
     key: KeyOption = None,
 ) -> Output:
-    """Change the plan. What must be paid first gives the address of a checkout instead."""
+    """Change the plan. What must be paid first gives the address of a page to pay on; what is paid ends first."""
     answer = session.remote.post("/billing/tier", {"tier": tier, "customer": customer}, key=key)
 
     def show(out: Console) -> None:
         out.print(answer_facts(answer))
+        if "checkout_url" in answer:
+            out.print(text("The plan begins when it is paid there.", "dim"))
 
     return Output(answer, show)
+
+
+@billing.command("subscription")
+def billing_subscription(session: Session, *, customer: CustomerOption = None) -> Output:
+    """Show how the plan is paid, until when, and what follows."""
+    answer = session.remote.get("/billing/subscription", customer=customer)
+    return Output(answer, lambda out: out.print(answer_facts(answer)))
+
+
+@billing.command("cancel")
+def billing_cancel(session: Session, *, customer: CustomerOption = None) -> Output:
+    """End a paid plan with the period that is paid."""
+    answer = session.remote.delete("/billing/subscription", customer=customer)
+    return Output(answer, lambda out: out.print(answer_facts(answer)))
+
+
+@billing.command("portal")
+def billing_portal(session: Session, *, customer: CustomerOption = None) -> Output:
+    """Give the address of the page where one sees bills and changes the card."""
+    answer = session.remote.post("/billing/portal", {"customer": customer})
+    return Output(answer, lambda out: out.print(text(answer["url"])))
 
 
 def show_page(out: Console, answer: dict[str, Any], noun: str, columns: tuple[Column, ...]) -> None:

@@ -119,9 +119,9 @@ class Remote:
         """Change something; what is None is left out of the body. A repeat changes it to the same."""
         return self._ask("PATCH", path, body=body)
 
-    def delete(self, path: str) -> Any:  # noqa: ANN401 - JSON
-        """Remove something: a repeat finds it gone."""
-        return self._ask("DELETE", path)
+    def delete(self, path: str, **query: object) -> Any:  # noqa: ANN401 - JSON
+        """Remove something: a repeat finds it gone. What is None is left out of the query."""
+        return self._ask("DELETE", path, query=query)
 
     def _ask(
         self,

@@ -358,9 +358,25 @@ class GrantTerms:
 
 
 class Membership:
-    """A customer's plan, its current period, and what of the allowance was granted in it (unit to micro-units)."""
+    """A customer's plan, its current period, and what of the allowance was granted in it (unit to micro-units).
 
-    __slots__ = ("anchor_at", "customer_id", "granted", "period_end", "period_start", "plan", "since")
+    ``paid_by`` is the subscription whose bills pay for it, by the provider's id: while there is one, no period begins by
+    time alone. ``paid_from`` is the start of what the newest bill of the period pays, so that an older one does not bring
+    its plan back. ``before`` keeps what earlier periods were granted, by ``period_name``, for bills that come late.
+    """
+
+    __slots__ = (
+        "anchor_at",
+        "before",
+        "customer_id",
+        "granted",
+        "paid_by",
+        "paid_from",
+        "period_end",
+        "period_start",
+        "plan",
+        "since",
+    )
 
     def __init__(
         self,
@@ -372,6 +388,9 @@ class Membership:
         period_start: int,
         period_end: int,
         granted: dict[str, int],
+        paid_by: str | None = None,
+        paid_from: int | None = None,
+        before: dict[str, dict[str, int]] | None = None,
     ) -> None:
         self.customer_id = customer_id
         self.plan = plan
@@ -380,6 +399,19 @@ class Membership:
         self.period_start = period_start
         self.period_end = period_end
         self.granted = granted
+        self.paid_by = paid_by
+        self.paid_from = paid_from
+        self.before: dict[str, dict[str, int]] = {} if before is None else before
+
+    @property
+    def period_name(self) -> str:
+        """What the current period is known by: its start, or the subscription that pays it and its end."""
+        return str(self.period_start) if self.paid_by is None else paid_period(self.paid_by, self.period_end)
+
+
+def paid_period(subscription: str, end: int | str) -> str:
+    """What a paid period is known by: bills of one subscription that end at one moment are for one period."""
+    return f"{subscription}@{end}"
 
 
 class DueWork:

@@ -76,7 +76,7 @@ def next_event(
         lot = _next_to_expire(wallet)
         if lot is not None and lot.expires_at is not None:
             events.append(Event(lot.expires_at, EXPIRY, lot))
-    if membership is not None and _renews(plan_of(membership.plan)):
+    if membership is not None and _renews_by_itself(membership, plan_of):
         events.append(Event(membership.period_end, RENEWAL, membership))
     return min(events, key=lambda event: (event.at, event.order), default=None)
 
@@ -97,6 +97,11 @@ def _next_to_expire(wallet: Wallet) -> Lot | None:
 
 def _renews(plan: Plan | None) -> bool:
     return plan is not None and any(allowance.amount_micros for allowance in plan.allowances)
+
+
+def _renews_by_itself(membership: Membership, plan_of: Callable[[str], Plan | None]) -> bool:
+    """A period that a subscription pays for is followed by the next when that is paid, and not by time alone."""
+    return membership.paid_by is None and _renews(plan_of(membership.plan))
 
 
 def plans_that_gained(before: Economy, after: Economy) -> list[str]:
@@ -120,10 +125,8 @@ def _next_due_at(
     moments = [NEVER if lot is None or lot.expires_at is None else lot.expires_at]
     if wallet is first:
         moments += [moment for moment in (due.next_hold_at, due.next_grant_at) if moment is not None]
-    if membership is not None:
-        plan = plan_of(membership.plan)
-        if _renews(plan):
-            moments.append(membership.period_end)
+    if membership is not None and _renews_by_itself(membership, plan_of):
+        moments.append(membership.period_end)
     return min(moments)
 
 
@@ -179,20 +182,25 @@ def renew(book: Book, membership: Membership, plan: Plan | None, priority: Calla
         if not allowance.amount_micros:
             continue
         wallet = book.wallet(membership.customer_id, allowance.unit)
-        _trim_rollover(book, wallet, allowance.rollover_cap_micros)
+        trim_rollover(book, wallet, allowance.rollover_cap_micros)
         grant_allowance(book, membership, plan, allowance.unit, allowance.amount_micros, priority)
     book.changed_memberships[membership.customer_id] = membership
 
 
-def _trim_rollover(book: Book, wallet: Wallet, cap: int | None) -> None:
-    """Expire what an ended period left beyond the cap. Only allowances that roll over have no expiry of their own."""
-    if wallet.frozen_at is not None:
-        return  # Nothing is lost meanwhile: the first period that begins after the thaw applies the cap.
-    lots = [
+def rolling_lots(wallet: Wallet) -> list[Lot]:
+    """The lots of allowances that roll over: only they have no expiry of their own."""
+    return [
         lot
         for lot in wallet.lots
         if lot.category == "monthly_grant" and lot.expires_at is None and lot.kind != COVER
     ]
+
+
+def trim_rollover(book: Book, wallet: Wallet, cap: int | None) -> None:
+    """Expire what an ended period left beyond the cap."""
+    if wallet.frozen_at is not None:
+        return  # Nothing is lost meanwhile: the first period that begins after the thaw applies the cap.
+    lots = rolling_lots(wallet)
     remaining = sum(lot.available for lot in lots)
     excess = remaining - carry_over(remaining, cap)
     if excess <= 0:
@@ -214,34 +222,62 @@ def grant_allowance(
     book: Book, membership: Membership, plan: Plan, unit: str, amount: int, priority: Callable[[str], int]
 ) -> None:
     """Grant ``amount`` of a plan's allowance for the current period, and remember that it was granted in it."""
+    grant_for_period(
+        book,
+        membership.customer_id,
+        plan,
+        unit,
+        amount,
+        period=membership.period_name,
+        period_end=membership.period_end,
+        granted=membership.granted,
+        priority=priority,
+    )
+
+
+def grant_for_period(
+    book: Book,
+    customer_id: int,
+    plan: Plan,
+    unit: str,
+    amount: int,
+    *,
+    period: str,
+    period_end: int,
+    granted: dict[str, int],
+    priority: Callable[[str], int],
+    origin: str = "free",
+    reference: str | None = None,
+) -> None:
+    """Grant ``amount`` of an allowance for one period, and add it to what that was ``granted``."""
     allowance = plan.allowance(unit)
     rolls_over = allowance is not None and allowance.rollover_cap_micros is not None
-    wallet = book.wallet(membership.customer_id, unit)
-    transaction = book.begin("monthly_grant", membership.customer_id)
+    wallet = book.wallet(customer_id, unit)
+    transaction = book.begin("monthly_grant", customer_id)
     transaction.unit, transaction.amount = unit, amount
-    granted = membership.granted.get(unit, 0) + amount
+    total = granted.get(unit, 0) + amount
     # One period grants an allowance up to one total once, whatever process finds it due.
-    transaction.idempotency = f"allowance:{membership.customer_id}:{unit}:{membership.period_start}:{granted}"
+    transaction.idempotency = f"allowance:{customer_id}:{unit}:{period}:{total}"
     transaction.description = f"{plan.title} allowance"
     terms = book.grant(
         transaction,
         wallet,
         amount,
         category="monthly_grant",
-        origin="free",
+        origin=origin,
         priority=priority("monthly_grant"),
         effective_at=book.now,
-        expires_at=None if rolls_over else membership.period_end,
+        expires_at=None if rolls_over else period_end,
         reason=transaction.description,
-        reference=plan.name,
+        reference=plan.name if reference is None else reference,
     )
     transaction.subject_id = terms.lot.id
-    membership.granted[unit] = granted
+    granted[unit] = total
 
 
 def roll_forward(membership: Membership, plan: Plan | None, now: int) -> None:
     """Move the period of a plan without an allowance to the one that holds ``now``: nothing was due in between."""
-    if membership.period_end <= now:
+    if membership.paid_by is None and membership.period_end <= now:
         renews = plan.renews if plan is not None else "calendar"
         membership.period_start, membership.period_end = period_containing(renews, membership.anchor_at, now)
         membership.granted = {}

@@ -1,9 +1,10 @@
 """A customer's beginning and its plan: opening wallets, sign-up grants, and changes of plan that never grant twice."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
+from tallystick.core import errors
 from tallystick.core.book import NEVER, Book, Membership, Transaction, Wallet
 from tallystick.core.catalog import Economy, Plan, SignUpGrant
 from tallystick.core.decimals import to_decimal
@@ -103,7 +104,10 @@ class OpenCustomer(Operation):
 
 @dataclass(slots=True, kw_only=True)
 class ChangePlan(Operation):
-    """Put a customer on another plan now. Credits that it has are never touched."""
+    """Put a customer on another plan now. Credits that it has are never touched.
+
+    Raises ``Conflict`` while a subscription pays for the plan: that has to be changed or ended instead.
+    """
 
     kind: ClassVar[str] = "plan_change"
     plan: Plan
@@ -112,6 +116,11 @@ class ChangePlan(Operation):
     def apply(self, book: Book) -> PlanResult:
         """Grant what the new allowance has beyond all that this period was granted already."""
         membership = book.memberships[self.customer_id]
+        is_paid = membership.paid_by is not None
+        if is_paid and self.plan.name != membership.plan:
+            raise errors.Conflict(
+                f"the plan {membership.plan} is paid by a subscription: cancel that first, or have its owner change it"
+            )
         previous = self.catalog.plans.get(membership.plan)
         roll_forward(membership, previous, book.now)
         covers = covers_of(book, self.customer_id)
@@ -124,17 +133,9 @@ class ChangePlan(Operation):
             membership.period_start, membership.period_end = period_containing(self.plan.renews, at, at)
         if old_name != self.plan.name:
             membership.plan, membership.since = self.plan.name, book.now
-        granted = enter_plan(
-            book, transaction, membership, self.plan, self.catalog.priority, at_once=self.plan.starts == "now"
-        )
-        if old_name != self.plan.name:
-            data = {
-                "plan": self.plan.name,
-                "previous": old_name,
-                "period_end": format_rfc3339(membership.period_end),
-                "granted": {unit: to_decimal(amount) for unit, amount in granted},
-            }
-            book.tell(self.customer_id, PLAN_CHANGED, data)
+        at_once = not (is_paid and membership.period_end <= book.now) and self.plan.starts == "now"
+        granted = enter_plan(book, transaction, membership, self.plan, self.catalog.priority, at_once=at_once)
+        tell_plan(book, membership, old_name, granted)
         return PlanResult(
             transaction.id,
             self.customer_id,
@@ -145,6 +146,18 @@ class ChangePlan(Operation):
             transaction.at,
             cover_changes(covers, covers_of(book, self.customer_id)),
         )
+
+
+def tell_plan(book: Book, membership: Membership, previous: str, granted: Sequence[tuple[str, int]]) -> None:
+    """Tell of a plan that is another than before, with what came at once, per unit."""
+    if membership.plan != previous:
+        data = {
+            "plan": membership.plan,
+            "previous": previous,
+            "period_end": format_rfc3339(membership.period_end),
+            "granted": {unit: to_decimal(amount) for unit, amount in granted},
+        }
+        book.tell(membership.customer_id, PLAN_CHANGED, data)
 
 
 def join_plan(book: Book, transaction: Transaction, plan: Plan, priority: Callable[[str], int]) -> PlanResult:
@@ -188,8 +201,24 @@ def enter_plan(
 ) -> tuple[tuple[str, int], ...]:
     """Apply a plan's allowances to the current period; gives what was granted."""
     granted: list[tuple[str, int]] = []
+    set_covers(book, transaction, membership.customer_id, plan)
+    for allowance in plan.allowances:
+        if not allowance.amount_micros:
+            continue
+        unit = allowance.unit
+        book.wallet(membership.customer_id, unit).due_by(membership.period_end)
+        amount = allowance_top_up(allowance.amount_micros, membership.granted.get(unit, 0)) if at_once else 0
+        if amount:
+            grant_allowance(book, membership, plan, unit, amount, priority)
+            granted.append((unit, amount))
+    book.changed_memberships[membership.customer_id] = membership
+    return tuple(granted)
+
+
+def set_covers(book: Book, transaction: Transaction, customer_id: int, plan: Plan) -> None:
+    """A unit that the plan has without limit gets a standing lot; the others are drawn from what there is."""
     for (owner, unit), wallet in book.wallets.items():
-        if owner != membership.customer_id:
+        if owner != customer_id:
             continue
         allowance = plan.allowance(unit)
         unlimited = allowance is not None and allowance.amount_micros is None
@@ -198,15 +227,6 @@ def enter_plan(
         elif not unlimited:
             wallet.cover_id = None
         book.touched[wallet.id] = wallet
-        if allowance is None or not allowance.amount_micros:
-            continue
-        wallet.due_by(membership.period_end)
-        amount = allowance_top_up(allowance.amount_micros, membership.granted.get(unit, 0)) if at_once else 0
-        if amount:
-            grant_allowance(book, membership, plan, unit, amount, priority)
-            granted.append((unit, amount))
-    book.changed_memberships[membership.customer_id] = membership
-    return tuple(granted)
 
 
 def open_cover(book: Book, transaction: Transaction, wallet: Wallet) -> None:

@@ -65,9 +65,10 @@ def _status(row: PaymentRow, facts: Facts) -> tuple[str, str | None, str | None]
         return row.status, row.failure, row.failure_text
     if row.kind == "refill":
         return _of_payment(row, facts.payment)
-    if row.kind == "invoice":
-        paid = facts.invoice is not None and facts.invoice.paid
-        return ("paid" if paid else row.status), None, None
+    if (
+        row.kind == "invoice"
+    ):  # Who follows subscriptions books a paid bill with its period; here it may only go back.
+        return row.status, row.failure, row.failure_text
     if facts.checkout is None:
         return row.status, row.failure, row.failure_text
     return _of_page(row, facts.checkout, facts.payment)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tallystick.core import errors
+from tallystick.core.catalog import Plan
 from tallystick.core.ids import to_text
 from tallystick.core.membership import ChangePlan, PlanResult
 from tallystick.core.plans import period_containing
@@ -57,7 +58,7 @@ class Plans:
         plan = context.economy().plans.get(found.plan)
         start, end, granted = found.period_start, found.period_end, found.granted
         now = context.now()
-        if end <= now:
+        if end <= now and found.paid_by is None:
             # Nothing was due in a plan without an allowance, so its periods pass unrecorded.
             start, end = period_containing("calendar" if plan is None else plan.renews, found.anchor_at, now)
             granted = {}
@@ -101,3 +102,16 @@ class Plans:
         )
         outcome = self._context.commit.run(operation)
         return Answer(outcome.value(), outcome.replayed)
+
+    def put(self, customer_id: int, plan: Plan) -> PlanResult:
+        """Put a customer on a free plan, by its own choice. Raises ``Conflict`` while a subscription pays for another."""
+        economy = self._context.economy()
+        operation = ChangePlan(
+            customer_id=customer_id,
+            caller=to_text("cust", customer_id),
+            economy=economy.version,
+            plan=plan,
+            catalog=economy,
+        )
+        result: PlanResult = self._context.commit.run(operation).value()
+        return result

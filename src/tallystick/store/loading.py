@@ -16,7 +16,7 @@ from tallystick.core.operations import Operation, PricedOperation
 from tallystick.core.words import DEBT, REVENUE, SYSTEM
 from tallystick.store.driver import Driver, Row
 from tallystick.store.kept import KeptWallets, StampedWallets
-from tallystick.store.results import decode_result, subject_text
+from tallystick.store.results import PLAN_KINDS, decode_result, subject_text
 from tallystick.store.system import SystemAccounts
 
 _LOT_COLUMNS: Final = (
@@ -65,8 +65,8 @@ _NEXT_SCHEDULED: Final = (
 )
 _GRANTS: Final = f"SELECT {_GRANT_COLUMNS} FROM grants WHERE {{ids:id}}"  # noqa: S608
 _MEMBERSHIPS: Final = (
-    "SELECT customer_id, plan, since, anchor_at, period_start, period_end, granted FROM memberships "
-    "WHERE {ids:customer_id}"
+    "SELECT customer_id, plan, since, anchor_at, period_start, period_end, granted, paid_by, paid_from, "
+    "granted_before FROM memberships WHERE {ids:customer_id}"
 )
 _CHARGES: Final = (
     "SELECT id, customer_id, unit, meter, category, kind, result FROM transactions "
@@ -171,7 +171,7 @@ class Loader:
         self._load_named(raw, book, operations)
         self._load_budgets(raw, book, operations)
         due = {wallet.customer_id for wallet in book.wallets.values() if wallet.next_due_at <= now}
-        joining = {each.customer_id for each in operations if each.kind == "plan_change"}
+        joining = {each.customer_id for each in operations if each.kind in PLAN_KINDS}
         if due or joining:
             self._load_due(raw, book, sorted(due | joining), now)
             for customer_id in sorted(due):
@@ -307,7 +307,18 @@ class Loader:
             book.due[customer_id].next_hold_at = at
         for customer_id, at in next_grants:
             book.due[customer_id].next_grant_at = at
-        for customer_id, plan, since, anchor_at, start, end, granted in memberships:
+        for (
+            customer_id,
+            plan,
+            since,
+            anchor_at,
+            start,
+            end,
+            granted,
+            paid_by,
+            paid_from,
+            before,
+        ) in memberships:
             book.memberships[customer_id] = Membership(
                 customer_id=customer_id,
                 plan=plan,
@@ -316,6 +327,9 @@ class Loader:
                 period_start=start,
                 period_end=end,
                 granted=json.loads(granted),
+                paid_by=paid_by,
+                paid_from=paid_from,
+                before=json.loads(before),
             )
 
     def _load_budgets(self, raw: Any, book: Book, operations: Sequence[Operation]) -> None:  # noqa: ANN401

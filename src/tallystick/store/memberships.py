@@ -22,6 +22,9 @@ def get(connection: Connection, customer_id: int) -> Membership | None:
         period_start=row.period_start,
         period_end=row.period_end,
         granted=json.loads(row.granted),
+        paid_by=row.paid_by,
+        paid_from=row.paid_from,
+        before=json.loads(row.granted_before),
     )
 
 

@@ -171,6 +171,12 @@ def payer_of(connection: Connection, provider: str, customer_id: int) -> str | N
     return connection.execute(query).scalar_one_or_none()
 
 
+def lock_payer(connection: Connection, provider: str, customer_id: int) -> None:
+    """Nobody else orders anything for this payer until the end of the transaction, whatever rows there are yet."""
+    mine = (payers.c.customer_id == customer_id) & (payers.c.provider == provider)
+    connection.execute(sa.select(payers.c.reference).where(mine).with_for_update())
+
+
 def payer_gone_at(connection: Connection, provider: str, customer_id: int) -> int | None:
     """Since when the provider does not know a customer any more that it knew before."""
     query = sa.select(payers.c.gone_at).where(

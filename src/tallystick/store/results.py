@@ -19,6 +19,7 @@ from tallystick.core.adjustments import (
 from tallystick.core.ids import to_text
 from tallystick.core.membership import PlanResult
 from tallystick.core.operations import ChargeResult, HoldResult, Limit, ResolveResult
+from tallystick.core.paid_plans import PaidResult
 from tallystick.core.settlement import SettlementResult
 
 RESULTS: Final[dict[str, type]] = {
@@ -34,9 +35,13 @@ RESULTS: Final[dict[str, type]] = {
     "freeze": FreezeResult,
     "thaw": FreezeResult,
     "plan_change": PlanResult,
+    "paid_period": PaidResult,
+    "paid_plan_end": PaidResult,
     "sign_up": PlanResult,
     "settlement": SettlementResult,
 }
+# Operations that look at a customer's plan, and may change it.
+PLAN_KINDS: Final = frozenset({"plan_change", "paid_period", "paid_plan_end"})
 _encode: Final = msgspec.json.Encoder().encode
 _decoders: Final[dict[str, Callable[[str], Any]]] = {
     kind: msgspec.json.Decoder(result).decode for kind, result in RESULTS.items()

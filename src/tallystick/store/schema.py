@@ -356,6 +356,9 @@ memberships = Table(
     Column("period_start", BigInteger, nullable=False),
     Column("period_end", BigInteger, nullable=False),
     Column("granted", Text, nullable=False),
+    Column("paid_by", Text),  # the subscription, by the provider's id; NULL: periods begin by time alone
+    Column("paid_from", BigInteger),  # the start of what the newest bill of the period pays
+    Column("granted_before", Text, nullable=False, server_default="{}"),  # of earlier periods, for late bills
     Column("seal", Text, nullable=False),
 )
 

@@ -194,17 +194,27 @@ subscriptions = Table(
     metadata,
     _id("customer_id"),
     Column("provider", Text, nullable=False),
-    Column("reference", Text),
-    Column("checkout", Text),
-    Column("checkout_url", Text),
+    _number("number", nullable=False),  # our id of what was ordered last: its page comes back with it
     Column("plan", Text, nullable=False),
     Column("status", Text, nullable=False),
+    Column("reference", Text),  # the provider's id, once there is one
+    Column("checkout", Text),
+    Column("checkout_url", Text),
+    _number("expires_at"),
+    Column("wanted", Text),  # the plan that the provider was asked to change to, until its answer is known
+    _number("wanted_number"),
+    Column("next_plan", Text),  # what is to follow when the period that is paid ends
     _number("period_start"),
     _number("period_end"),
     _number("ends_at"),
-    _count("version"),
+    _count("version"),  # counts changes, so that an older answer never overwrites a newer one
     _number("created_at", nullable=False),
     _number("look_at"),
+    _count("looks"),
+    CheckConstraint(
+        "status IN ('new', 'open', 'expired', 'incomplete', 'active', 'past_due', 'unpaid', 'canceled')",
+        name="status",
+    ),
 )
 Index(
     "uq_subscriptions_reference",
@@ -213,4 +223,19 @@ Index(
     unique=True,
     sqlite_where=subscriptions.c.reference.is_not(None),
     postgresql_where=subscriptions.c.reference.is_not(None),
+)
+Index(
+    "ix_subscriptions_look",
+    subscriptions.c.look_at,
+    sqlite_where=subscriptions.c.look_at.is_not(None),
+    postgresql_where=subscriptions.c.look_at.is_not(None),
+)
+
+plan_requests = Table(
+    "plan_requests",
+    metadata,
+    Column("idempotency", Text, primary_key=True),
+    Column("request_digest", Text, nullable=False),
+    Column("answer", Text, nullable=False),
+    _number("created_at", nullable=False),
 )

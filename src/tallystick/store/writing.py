@@ -176,11 +176,15 @@ _UPSERT_MEMBERSHIPS: Final = Insert(
         ("period_start", _B),
         ("period_end", _B),
         ("granted", _T),
+        ("paid_by", _T),
+        ("paid_from", _B),
+        ("granted_before", _T),
         ("seal", _T),
     ),
     "ON CONFLICT (customer_id) DO UPDATE SET plan = excluded.plan, since = excluded.since, "
     "anchor_at = excluded.anchor_at, period_start = excluded.period_start, period_end = excluded.period_end, "
-    "granted = excluded.granted, seal = excluded.seal",
+    "granted = excluded.granted, paid_by = excluded.paid_by, paid_from = excluded.paid_from, "
+    "granted_before = excluded.granted_before, seal = excluded.seal",
 )
 _COUNT_HOURLY: Final = Insert(
     "hourly_counters",
@@ -401,6 +405,9 @@ class Writer:
                     each.period_start,
                     each.period_end,
                     json.dumps(each.granted),
+                    each.paid_by,
+                    each.paid_from,
+                    json.dumps(each.before),
                 )
                 for each in book.changed_memberships.values()
             ]

@@ -110,11 +110,42 @@ def test_an_admin_sets_the_plan(door: Door) -> None:
     problem(door.send("POST", "/billing/tier", {"customer": "ann", "tier": "gold"}), 404, "UNKNOWN_PLAN")
 
 
-def test_a_user_is_told_who_changes_plans(door: Door) -> None:
-    """It cannot do so itself."""
+def test_a_user_pays_for_a_plan_first(door: Door) -> None:
+    """The answer is where; what is not sold by itself is refused, and the plan stays as it was."""
     token = door.register()["token"]
-    found = problem(door.send("POST", "/billing/tier", {"tier": "pro"}, token=token), 403, "NOT_ALLOWED")
-    assert "ask an admin" in found["detail"]
+    answer = door.send("POST", "/billing/tier", {"tier": "pro"}, token=token)
+    assert 200 == answer.status_code
+    assert {"checkout_url"} == set(answer.json())
+    path = "/billing/tier"
+    found = problem(door.send("POST", path, {"tier": "unlimited"}, token=token), 402, "TIER_UPGRADE_FAILED")
+    assert "ask the operator" in found["detail"]
+    assert "free" == door.get("/billing/balance", token=token)["tier"]
+
+
+def test_a_subscription_is_seen_and_ended(door: Door) -> None:
+    """Pending until it is paid, then active, then with an end; the portal has an address."""
+    token = door.register()["token"]
+    assert ("none", None) == tuple(
+        door.get("/billing/subscription", token=token)[name] for name in ("status", "tier")
+    )
+    problem(door.send("DELETE", "/billing/subscription", token=token), 404, "NOT_FOUND")
+    page = door.send("POST", "/billing/tier", {"tier": "pro"}, token=token).json()["checkout_url"]
+    seen = door.get("/billing/subscription", token=token)
+    assert ("pending", "pro", page) == tuple(seen[name] for name in ("status", "tier", "checkout_url"))
+    provider = door.tally.simulated_payments
+    assert provider is not None
+    assert "done" == provider.pay(page.rpartition("/")[2], "4242424242424242")
+    seen = door.get("/billing/subscription", token=token)
+    assert ("active", None, None) == tuple(seen[name] for name in ("status", "ends_at", "checkout_url"))
+    assert "pro" == door.get("/billing/balance", token=token)["tier"]
+    answer = door.send("DELETE", "/billing/subscription", token=token)
+    assert (200, seen["period_end"], "free") == (
+        answer.status_code,
+        answer.json()["ends_at"],
+        answer.json()["next_tier"],
+    )
+    found = door.send("POST", "/billing/portal", {}, token=token).json()
+    assert found["url"].startswith("http")
 
 
 def test_a_budget_refuses_and_is_lifted(door: Door) -> None:

@@ -6,11 +6,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tallystick.api.answers.common import Name, Number, Time
-from tallystick.api.rendering import moment, number, number_or_none, numbers
+from tallystick.api.rendering import moment, number
 from tallystick.core.adjustments import ClawbackResult, FreezeResult, GrantResult
-from tallystick.core.catalog import Economy
 from tallystick.core.ids import to_text
-from tallystick.core.membership import PlanResult
 from tallystick.core.times import format_rfc3339
 from tallystick.services.grants import GrantView
 
@@ -83,19 +81,6 @@ class FreezeAnswer:
     frozen_at: Time | None
 
 
-@dataclass(slots=True)
-class TierAnswer:
-    """The plan that a customer is on now. ``monthly_credits`` null: unlimited."""
-
-    customer: Name
-    new_tier: str
-    previous_tier: str | None
-    monthly_credits: Number | None
-    effective_date: Time
-    next_period_at: Time
-    granted: dict[str, Number]
-
-
 def grant(result: GrantResult) -> GrantAnswer:
     """A grant that was made or voided."""
     return GrantAnswer(
@@ -161,20 +146,4 @@ def freeze(result: FreezeResult) -> FreezeAnswer:
         unit=result.unit,
         frozen=result.frozen_at is not None,
         frozen_at=moment(result.frozen_at),
-    )
-
-
-def tier(result: PlanResult, economy: Economy) -> TierAnswer:
-    """A plan that was changed to, with its allowance in the primary unit."""
-    plan = economy.plans.get(result.plan)
-    allowance = None if plan is None else plan.allowance(economy.primary_unit)
-    monthly = 0 if allowance is None else allowance.amount_micros
-    return TierAnswer(
-        customer=to_text("cust", result.customer_id),
-        new_tier=result.plan,
-        previous_tier=result.previous,
-        monthly_credits=number_or_none(monthly),
-        effective_date=format_rfc3339(result.created_at),
-        next_period_at=format_rfc3339(result.period_end),
-        granted=numbers(result.granted),
     )

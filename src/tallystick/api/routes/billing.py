@@ -8,7 +8,7 @@ from fastapi import Query
 from starlette.requests import Request
 from starlette.responses import Response
 
-from tallystick.api.answers import billing, grants
+from tallystick.api.answers import billing, billing_plans
 from tallystick.api.answers.pages import Transactions, page
 from tallystick.api.auth import CallerOf
 from tallystick.api.models import (
@@ -17,6 +17,7 @@ from tallystick.api.models import (
     CustomerQuery,
     IdempotencyKey,
     LimitQuery,
+    PortalBody,
     TierBody,
     UnitQuery,
 )
@@ -86,11 +87,34 @@ def get_usage(
     return Json(billing.usage(found))
 
 
-@routes.post("/billing/tier", response_model=grants.TierAnswer)
+@routes.post("/billing/tier", response_model=billing_plans.TierAnswer | billing_plans.PaidFirstAnswer)
 def change_tier(
     request: Request, caller: CallerOf, body: TierBody, *, key: IdempotencyKey = None
 ) -> Response:
-    """Put a customer on a plan now. For services and admins; without a key, a repeat changes nothing either."""
+    """Put a customer on a plan, now or when what is paid ends; or say where it is paid first.
+
+    Services and admins set it directly. Without a key, a repeat changes nothing either.
+    """
     tally = services(request)
-    answer = tally.plans.change(caller, customer=body.customer, plan=body.tier, idempotency_key=key)
-    return written(request, answer, grants.tier(answer.value, tally.context.economy()), status=200)
+    answer = tally.subscriptions.change(caller, customer=body.customer, tier=body.tier, idempotency_key=key)
+    return written(request, answer, billing_plans.tier(answer.value, tally.context.economy()), status=200)
+
+
+@routes.get("/billing/subscription", response_model=billing_plans.SubscriptionAnswer)
+def get_subscription(request: Request, caller: CallerOf, customer: CustomerQuery = None) -> Response:
+    """How a customer's monthly plan is paid, until when, and what follows."""
+    found = services(request).subscriptions.get(caller, customer=customer)
+    return Json(billing_plans.subscription(found))
+
+
+@routes.delete("/billing/subscription", response_model=billing_plans.SubscriptionAnswer)
+def cancel_subscription(request: Request, caller: CallerOf, customer: CustomerQuery = None) -> Response:
+    """End a monthly plan with the period that is paid. A repeat changes nothing."""
+    found = services(request).subscriptions.cancel(caller, customer=customer)
+    return Json(billing_plans.subscription(found))
+
+
+@routes.post("/billing/portal", response_model=billing_plans.PortalAnswer)
+def open_portal(request: Request, caller: CallerOf, body: PortalBody) -> Response:
+    """The address of the payment provider's page where a customer sees bills and changes the card."""
+    return Json({"url": services(request).subscriptions.portal(caller, customer=body.customer)})

@@ -7,12 +7,13 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from tallystick.core.paid_plans import PaidResult
 from tallystick.core.words import PENDING, POST_PENDING, POSTED
 from tallystick.store.audit.notes import Notes
 from tallystick.store.audit.reader import Page, Reader
 from tallystick.store.audit.report import Findings, Place
 from tallystick.store.driver import Row
-from tallystick.store.results import RESULTS, decode_result
+from tallystick.store.results import PLAN_KINDS, RESULTS, decode_result
 from tallystick.store.seals import seal_of
 
 COLUMNS: Final = (
@@ -330,13 +331,15 @@ def note_states(posting: Posting, notes: Notes) -> None:
         notes.change_state("frozen", row.customer_id, result.unit, result.before, result.frozen_at)
         for lot_id, expires_at in result.moved:
             notes.thawed.add((lot_id,), expires_at)
-    elif row.kind in {"sign_up", "plan_change"} and result is not None:
+    elif (row.kind in PLAN_KINDS or row.kind == "sign_up") and result is not None:
         notes.change_state("plan", row.customer_id, "", result.previous, result.plan)
         for unit, before, after in result.covers:
             notes.change_state("cover", row.customer_id, unit, before, after)
+        if isinstance(result, PaidResult):
+            notes.change_state("paid", row.customer_id, "", result.was_paid_by, result.paid_by)
     elif row.kind == "monthly_grant" and row.idempotency is not None:
-        _, customer, unit, period_at, granted = row.idempotency.split(":")
-        notes.allowances.add((int(customer), unit, int(period_at), int(granted)), 1)
+        _, customer, unit, period, granted = row.idempotency.split(":")
+        notes.allowances.add((int(customer), unit, period, int(granted)), 1)
 
 
 def in_units(amounts: Iterable[tuple[str, int]]) -> dict[str, int]:

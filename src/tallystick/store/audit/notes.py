@@ -139,7 +139,7 @@ class Notes:
         self.awake = fold("awake", "customer_id", "at", "min")
         # States that the journal tells as changes: +1 for what was entered, -1 for what was left.
         self.states = comparison("states", "kind customer_id unit state")
-        self.allowances = fold("allowances", "customer_id unit period_at granted", "times")
+        self.allowances = fold("allowances", "customer_id unit period granted", "times")
         self.payments = fold("payments", "reference", "times")
         self.budgets = comparison("budgets", "budget_id period_at")
         self.hours = comparison("hours", "customer_id meter window_at")

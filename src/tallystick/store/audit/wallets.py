@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
+from tallystick.core.book import paid_period
 from tallystick.core.words import TOTALS, total_of
 from tallystick.store.audit.notes import Notes
 from tallystick.store.audit.reader import HIGHEST, Page, Reader
@@ -20,7 +21,13 @@ _LINES: Final = (
     "WHERE (wallet_id, sequence) > (?, ?) AND wallet_id <= ? ORDER BY wallet_id, sequence LIMIT ?"
 )
 _LIMITED: Final = "SELECT DISTINCT customer_id FROM budgets WHERE {ids:customer_id} AND level <> 'key'"
-_MEMBERSHIP: Final = "customer_id, plan, since, anchor_at, period_start, period_end, granted"
+_MEMBERSHIP: Final = (
+    "customer_id, plan, since, anchor_at, period_start, period_end, granted, "
+    "paid_by, paid_from, granted_before"
+)
+
+
+Allowance = tuple[str, str, int]  # unit, period, what it was granted in all
 
 
 class WalletRow(NamedTuple):
@@ -64,33 +71,41 @@ def check_memberships(
 ) -> None:
     """A membership is as it was written, in the journal's last plan, and was granted what that says."""
     for page in reader.pages("memberships", f"{_MEMBERSHIP}, seal", key="customer_id"):
-        allowances: dict[int, set[tuple[str, int, int]]] = {}
-        for customer_id, unit, period_at, granted in notes.allowances.of(row[0] for row in page.rows):
-            allowances.setdefault(customer_id, set()).add((unit, period_at, granted))
+        allowances: dict[int, set[Allowance]] = {}
+        for customer_id, unit, period, granted in notes.allowances.of(row[0] for row in page.rows):
+            allowances.setdefault(customer_id, set()).add((unit, period, granted))
         for *row, seal in page.rows:
-            customer_id, plan, _, _, period_start, period_end, granted = row
+            customer_id, plan, _, _, start, end, granted, paid_by, _, before = row
             findings.same(9, ("memberships", customer_id, "seal"), seal_of(row), seal)
             notes.find_state("plan", customer_id, "", plan)
-            if renews(plan):
-                notes.due.add((customer_id,), period_end)
-            _check_granted(customer_id, period_start, granted, allowances.get(customer_id, set()), findings)
+            notes.find_state("paid", customer_id, "", paid_by)
+            if renews(plan) and paid_by is None:
+                notes.due.add((customer_id,), end)
+            period = str(start) if paid_by is None else paid_period(paid_by, end)
+            known = allowances.get(customer_id, set())
+            try:
+                periods = json.loads(before) | {period: json.loads(granted)}
+                read = {
+                    name: {unit: int(amount) for unit, amount in each.items()}
+                    for name, each in periods.items()
+                }
+            except (ValueError, TypeError, AttributeError) as error:
+                findings.holds(9, ("memberships", customer_id, "granted"), False, "amounts per unit", error)  # noqa: FBT003
+                continue
+            for name, amounts in read.items():
+                _check_granted(customer_id, name, amounts, known, findings)
 
 
 def _check_granted(
-    customer_id: int, period_start: int, text: str, known: set[tuple[str, int, int]], findings: Findings
+    customer_id: int, period: str, granted: dict[str, int], known: set[Allowance], findings: Findings
 ) -> None:
     """What a period was granted stands in the journal, and nothing beyond it for the same period."""
     place = ("memberships", customer_id, "granted")
-    try:
-        granted = {str(unit): int(amount) for unit, amount in json.loads(text).items()}
-    except (ValueError, AttributeError) as error:
-        findings.holds(9, place, False, "amounts per unit", error)  # noqa: FBT003
-        return
     for unit, amount in granted.items():
         found = {each[2] for each in known if each[0] == unit}
         findings.holds(9, place, not amount or amount in found, f"one of {sorted(found)}", amount)
-    for unit, period_at, amount in known:
-        if period_at == period_start:
+    for unit, name, amount in known:
+        if name == period:
             findings.holds(
                 9, place, amount <= granted.get(unit, 0), f"at least {amount}", granted.get(unit, 0)
             )
@@ -183,7 +198,7 @@ def _check_notes(findings: Findings, notes: Notes, *, now: int) -> None:
         )
     for (account_id, customer_id, unit), expected, found in notes.debtors.results():
         findings.same(6, ("accounts", account_id, f"debt of {customer_id} in {unit}"), expected, found)
-    tables = {"plan": "memberships", "cover": "wallets", "frozen": "wallets"}
+    tables = {"plan": "memberships", "paid": "memberships", "cover": "wallets", "frozen": "wallets"}
     for (kind, customer_id, unit, state), expected, found in notes.states.results():
         where = (tables[kind], f"of {customer_id} {unit}".rstrip(), f"{kind} {state}")
         findings.same(9, where, expected or 0, found or 0)

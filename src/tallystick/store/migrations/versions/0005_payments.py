@@ -19,5 +19,6 @@ def upgrade() -> None:
         schema_payments.stripe_events,
         schema_payments.auto_refills,
         schema_payments.subscriptions,
+        schema_payments.plan_requests,
     )
     metadata.create_all(op.get_bind(), tables=tables)
