@@ -61,7 +61,10 @@ class Execution:
                 return self._attempted(call, key)
             name = (request.method, request.address)
             found = self._keys.begin(key, name, call.parameters, now=self._account.now())
-            return found or self._attempted(call, key)
+            if found is not None:
+                self._replaying(request)
+                return found
+            return self._attempted(call, key)
         except Refusal as refusal:
             return Answer(refusal.status, refusal.body())
         except HangUp:
@@ -101,6 +104,13 @@ class Execution:
             self._violation(f"{request.method} {request.address}: the double does not implement {beyond}")
             raise not_implemented(beyond)
         return _Call(request, *found, operation, parameters)
+
+    def _replaying(self, request: Request) -> None:
+        """Let an ordered failure meet a repeat too: whatever was answered before, the caller may not hear of it."""
+        fault = self._faults.next(request.method, request.address)
+        if fault is not None:
+            time.sleep(fault.delay_seconds)
+            _fail(fault)
 
     def _attempted(self, call: _Call, key: str | None) -> Answer:
         """Do the work, unless an ordered failure comes first; keep the answer under the key or free the key."""
