@@ -52,7 +52,7 @@ class Shop:
         """The audit finds nothing; then close."""
         try:
             report = Audit(self.tally.context).run()
-            assert report.clean, report
+            assert report.ok, report
         finally:
             self.tally.close()
 
@@ -180,7 +180,7 @@ class Shop:
 
     def rows(self, customer: str = USER) -> list[PaymentRow]:
         """A customer's payments, oldest first."""
-        return self.tally.checkouts.list(self.customer(customer), limit=100).items[::-1]
+        return list(reversed(self.tally.checkouts.list(self.customer(customer), limit=100).items))
 
     def status(self, row: PaymentRow) -> str:
         """What people are told of a payment now."""
