@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, MultipleResults, RuleBasedStateMachine, initialize, multiple, rule
 
-from tallystick.core.adjustments import ClawBack, Grant, Refund, SetFrozen, VoidGrant
+from tallystick.core.adjustments import ClawBack, Grant, Refund, Reinstate, SetFrozen, VoidGrant
 from tallystick.core.book import Book
 from tallystick.core.catalog import Economy
 from tallystick.core.membership import ChangePlan, OpenCustomer
@@ -159,6 +159,13 @@ class LedgerMachine(RuleBasedStateMachine):
         number, customer = grant
         wanted = self.model.grants[number].amount if isinstance(amount, str) else amount
         self.ask(ClawBack(grant_id=number, amount=wanted, **self.fields(customer)))
+
+    @rule(grant=grants, amount=st.one_of(st.integers(1, 100 * UNIT), st.just("all")))
+    def reinstate(self, grant: tuple[int, int], amount: Amount) -> None:
+        """Credits given back that were taken."""
+        number, customer = grant
+        wanted = max(self.model.grants[number].clawed_back, 1) if isinstance(amount, str) else amount
+        self.ask(Reinstate(grant_id=number, amount=wanted, **self.fields(customer)))
 
     @rule(grant=grants)
     def void(self, grant: tuple[int, int]) -> None:

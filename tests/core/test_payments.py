@@ -33,6 +33,7 @@ WANTED = RefillFacts(
     month_cents=0,
     under_way=False,
     next_try_at=None,
+    frozen=False,
 )
 
 
@@ -83,6 +84,7 @@ def test_a_refill_that_is_wanted_is_made() -> None:
         ({"enabled": False}, "off", None),
         ({"paused": True}, "paused", None),
         ({"under_way": True}, "under_way", None),
+        ({"frozen": True}, "frozen", None),
         ({"available": 100_000_000}, "enough", None),
         ({"wanted_at": None}, "idle", None),
         ({"wanted_at": NOW - 3 * DAY}, "idle", None),

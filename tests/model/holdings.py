@@ -100,6 +100,8 @@ class Wallet:
         self.lines.append((kind, amount, self.balance))
         if kind == "refund":
             self.totals["spent"] -= amount
+        elif kind == "clawback":  # also when it comes back
+            self.totals["removed"] -= amount
         elif amount < 0:
             self.totals[TOTAL_OF_DEBIT[kind]] -= amount
         elif amount > 0:

@@ -9,7 +9,7 @@ from collections import Counter
 from fractions import Fraction
 from typing import Any, Final
 
-from tallystick.core.adjustments import ClawBack, Grant, Refund, SetFrozen, VoidGrant
+from tallystick.core.adjustments import ClawBack, Grant, Refund, Reinstate, SetFrozen, VoidGrant
 from tallystick.core.catalog import Plan
 from tallystick.core.membership import ChangePlan, OpenCustomer
 from tallystick.core.operations import Charge, Operation, PlaceHold, Resolve
@@ -187,6 +187,32 @@ class Model(Subscriptions, Usage):
             "available": wallet.available(self.now),
         }
 
+    def reinstate(self, operation: Reinstate, number: int) -> Figures:
+        """What was taken of a grant comes back to it, and pays what is owed first."""
+        lot = self.grants.get(operation.grant_id or 0)
+        if lot is None or lot.standing:
+            raise Refused("not_found")
+        if operation.amount > lot.clawed_back:
+            raise Refused(
+                "exceeds_refundable",
+                unit=lot.unit,
+                requested=operation.amount,
+                refundable=lot.clawed_back,
+            )
+        wallet = self._wallet(operation.customer_id, lot.unit)
+        owed = wallet.debt
+        lot.clawed_back -= operation.amount
+        wallet.credit(lot, operation.amount, "clawback", self.now)
+        return {
+            "id": number,
+            "grant_id": lot.id,
+            "amount": operation.amount,
+            "repaid": owed - wallet.debt,
+            "debt": wallet.debt,
+            "balance": wallet.balance,
+            "available": wallet.available(self.now),
+        }
+
     def freeze(self, operation: SetFrozen, number: int) -> Figures:
         """Time stands still for the lots of a frozen wallet, and goes on where it stood."""
         wallet = self._wallet(operation.customer_id, operation.unit)
@@ -325,6 +351,7 @@ METHODS: Final[dict[type, Any]] = {
     Grant: Model.grant,
     VoidGrant: Model.void,
     ClawBack: Model.claw_back,
+    Reinstate: Model.reinstate,
     SetFrozen: Model.freeze,
     PaidPeriod: Model.pay_bill,
     EndPaidPlan: Model.end_subscription,

@@ -5,7 +5,7 @@ from dataclasses import replace
 from random import Random
 from typing import Any, Final
 
-from tallystick.core.adjustments import ClawBack, Grant, Refund, SetFrozen, VoidGrant
+from tallystick.core.adjustments import ClawBack, Grant, Refund, Reinstate, SetFrozen, VoidGrant
 from tallystick.core.book import MAX_BALANCE
 from tallystick.core.membership import ChangePlan, OpenCustomer
 from tallystick.core.operations import Charge, Operation, Part, PlaceHold, PricedOperation, Resolve
@@ -46,6 +46,7 @@ class Choices:
             (self._grant, 9),
             (self._refund, 7),
             (self._claw_back, 2),
+            (self._reinstate, 1),
             (self._void, 2),
             (self._freeze, 3),
             (self._change_plan, 2),
@@ -328,6 +329,14 @@ class Choices:
         most = lot.amount - lot.clawed_back
         amount = self._random.choice((most, max(most // 2, 1), most + 1, 1))
         return ClawBack(grant_id=lot.id, amount=max(amount, 1), **self._request(customer_id))
+
+    def _reinstate(self) -> Operation:
+        found = self._some_grant()
+        if found is None:
+            return self._grant()
+        customer_id, lot = found
+        amount = self._random.choice((lot.clawed_back, max(lot.clawed_back // 2, 1), lot.clawed_back + 1))
+        return Reinstate(grant_id=lot.id, amount=max(amount, 1), **self._request(customer_id))
 
     def _void(self) -> Operation:
         found = self._some_grant()

@@ -53,13 +53,17 @@ class Controls:
         return self.complete(session, "us_bank_account", email=email)
 
     def bank_answers(self, name: str, *, paid: bool) -> Json:
-        """End the asynchronous payment of a session or of a payment intent."""
+        """End the asynchronous payment of a session, of an invoice, or of a payment intent that belongs to neither."""
         with self._account.lock:
             found = self._account.objects[name]
-            if found["object"] == "checkout.session":
-                checkout.bank_answered(self._account, found, paid=paid)
-            else:
-                payment_intents.settle(self._account, found, paid=paid)
+            match found["object"]:
+                case "checkout.session":
+                    checkout.bank_answered(self._account, found, paid=paid)
+                case "invoice":
+                    renewals.bank_answered(self._account, found, paid=paid)
+                case _:
+                    self._check_alone(name)
+                    payment_intents.settle(self._account, found, paid=paid)
             return found
 
     def authenticate(self, intent: str, *, succeeds: bool = True) -> Json:
@@ -86,6 +90,8 @@ class Controls:
         with self._account.lock:
             found = self._account.find("charge", charge)
             left = found["amount_captured"] - found["amount_refunded"]
+            if found["disputed"] or not left:
+                raise ValueError("the charge was disputed before, or nothing is left of it")
             wanted = left if amount is None else amount
             return disputes.opened(self._account, found, amount=wanted, reason=reason, inquiry=inquiry)
 
@@ -148,14 +154,14 @@ class Controls:
     def refund_arrives(self, refund: str) -> Json:
         """Let a pending refund succeed."""
         with self._account.lock:
-            found = self._account.find("refund", refund)
+            found = self._refund(refund, {"pending"})
             refunds.succeed(self._account, found)
             return found
 
     def refund_fails(self, refund: str, *, reason: str = "lost_or_stolen_card") -> Json:
         """Let a refund come back from the bank."""
         with self._account.lock:
-            found = self._account.find("refund", refund)
+            found = self._refund(refund, {"pending", "succeeded"})
             refunds.fail(self._account, found, reason=reason)
             return found
 
@@ -223,6 +229,18 @@ class Controls:
         found = self._account.find("checkout.session", session)
         if found["status"] != "open":
             raise ValueError(f"the session is {found['status']}")
+        return found
+
+    def _check_alone(self, intent: str) -> None:
+        sessions_of = self._account.all("checkout.session", payment_intent=intent)
+        payments = self._account.all("invoice_payment")
+        if sessions_of or any(each["payment"]["payment_intent"] == intent for each in payments):
+            raise ValueError("the payment belongs to a session or an invoice: answer about that")
+
+    def _refund(self, refund: str, statuses: set[str]) -> Json:
+        found = self._account.find("refund", refund)
+        if found["status"] not in statuses:
+            raise ValueError(f"the refund is {found['status']}")
         return found
 
     def _dispute(self, dispute: str, statuses: set[str]) -> Json:

@@ -119,3 +119,5 @@ def test_only_what_was_not_refunded_is_disputed(
     """After a partial refund the bank takes the rest."""
     stripe_client.v1.refunds.create({"charge": charge, "amount": 300})
     assert 700 == stripe_double.dispute(charge)["amount"]
+    with pytest.raises(ValueError, match="disputed before"):
+        stripe_double.dispute(charge)

@@ -288,6 +288,8 @@ def test_a_refund_can_fail(stripe_double: StripeDouble, stripe_client: stripe.St
     charge = stripe_client.v1.charges.retrieve(str(intent.latest_charge))
     assert (0, False) == (charge.amount_refunded, charge.refunded)
     assert ["refund.created", "refund.failed", "refund.updated"] == scenes.types(stripe_double, "refund")
+    with pytest.raises(ValueError, match="the refund is failed"):
+        stripe_double.refund_fails(refund)
     assert 1000 == stripe_client.v1.refunds.create({"payment_intent": intent.id}).amount
 
 

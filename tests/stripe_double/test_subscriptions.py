@@ -386,3 +386,41 @@ def test_what_comes_with_a_subscription_is_on_its_first_invoice(
     )
     with pytest.raises(stripe.InvalidRequestError, match="recurring"):
         stripe_client.v1.checkout.sessions.create(asked | {"line_items": rows[1:]} | scenes.PAGES)
+
+
+@pytest.mark.parametrize("paid", [True, False])
+def test_a_renewal_can_be_paid_later(
+    stripe_double: StripeDouble, stripe_client: stripe.StripeClient, pro: str, *, paid: bool
+) -> None:
+    """While the bank takes its time nothing is tried again; its answer decides, and a refusal is tried again later."""
+    subscription = scenes.subscribed(stripe_double, stripe_client, pro)
+    stripe_double.change_card(str(subscription.default_payment_method), "us_bank_account")
+    stripe_double.advance_to(period(subscription)[1] + 5 * DAY)
+    invoice = str(stripe_client.v1.subscriptions.retrieve(subscription.id).latest_invoice)
+    waiting = stripe_client.v1.invoices.retrieve(invoice)
+    assert ("open", 1, None) == (waiting.status, waiting.attempt_count, waiting.next_payment_attempt)
+    with pytest.raises(stripe.InvalidRequestError, match="still processing"):
+        stripe_client.v1.invoices.pay(invoice)
+    [payment] = stripe_client.v1.invoice_payments.list({"invoice": invoice}).data
+    with pytest.raises(ValueError, match="answer about that"):
+        stripe_double.bank_answers(str(payment.payment.payment_intent), paid=paid)
+    stripe_double.bank_answers(invoice, paid=paid)
+    answered = stripe_client.v1.invoices.retrieve(invoice)
+    assert ("paid" if paid else "open", paid) == (answered.status, answered.next_payment_attempt is None)
+    found = stripe_client.v1.subscriptions.retrieve(subscription.id)
+    assert ("active" if paid else "past_due") == found.status
+    stripe_double.advance(days=3)
+    assert paid is (stripe_client.v1.invoices.retrieve(invoice).attempt_count == 1)
+
+
+def test_a_cancelled_subscription_is_not_collected_any_more(
+    stripe_double: StripeDouble, stripe_client: stripe.StripeClient, pro: str
+) -> None:
+    """Its open invoice stays open, and no further attempt is made."""
+    subscription = scenes.subscribed(stripe_double, stripe_client, pro)
+    stripe_double.change_card(str(subscription.default_payment_method), "insufficient_funds")
+    stripe_double.advance_to(period(subscription)[1])
+    stripe_client.v1.subscriptions.cancel(subscription.id)
+    stripe_double.advance(days=20)
+    assert 1 == len(stripe_double.outbox.pending("invoice.payment_failed"))
+    assert "canceled" == stripe_client.v1.subscriptions.retrieve(subscription.id).status

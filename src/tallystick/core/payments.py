@@ -46,6 +46,7 @@ class RefillFacts:
 
     enabled: bool
     paused: bool
+    frozen: bool
     threshold: int
     amount_cents: int
     available: int
@@ -69,6 +70,7 @@ class RefillDecision:
 _RULES: Final[tuple[tuple[str, Callable[[RefillFacts], bool]], ...]] = (
     ("off", lambda facts: not facts.enabled),
     ("paused", lambda facts: facts.paused),
+    ("frozen", lambda facts: facts.frozen),
     ("under_way", lambda facts: facts.under_way),
     ("enough", lambda facts: facts.available >= facts.threshold),
 )

@@ -110,6 +110,8 @@ class Checkouts:
             if known is not None:
                 return self._repeat(known, fields["request_digest"])
         row = self._order(customer_id, economy, item, fields)
+        if row.request_digest != fields["request_digest"]:  # somebody else came first with this key
+            raise errors.IdempotencyKeyReused
         return Answer(self._view(self._open(row)))
 
     def _repeat(self, row: PaymentRow, digest: str) -> Answer[CheckoutView]:
@@ -169,12 +171,10 @@ class Checkouts:
         payer = payer_of(context, self._provider, customer_id)
 
         def work(connection: Any) -> PaymentRow:  # noqa: ANN401 - SQLAlchemy's connection
-            if fields["idempotency"] is not None:
-                known = store.by_idempotency(connection, fields["idempotency"])
-                if known is not None:
-                    return known
-            store.add(connection, **values, payer=payer)
+            store.add_once(connection, **values, payer=payer)
             row = store.by_id(connection, number)
+            if row is None:  # somebody else came first with this key
+                row = store.by_idempotency(connection, fields["idempotency"])
             assert row is not None
             return row
 
@@ -196,7 +196,8 @@ class Checkouts:
             amount_cents=row.amount_cents,
             currency=row.currency,
             price=price,
-            expires_at=row.expires_at or 0,
+            # A repeat may come late: what nobody was shown yet may still live for the shortest time that there is.
+            expires_at=max(row.expires_at or 0, self._context.now() + SHORTEST),
             success_url=f"{here}/success?payment={reference}&token={row.token}",
             cancel_url=f"{here}/cancel?payment={reference}&token={row.token}",
             save_card=True,
@@ -211,7 +212,7 @@ class Checkouts:
                 store.change(
                     connection,
                     row.id,
-                    status="open" if current.status == "new" else current.status,
+                    status="open" if current.status in {"new", "expired"} else current.status,
                     checkout=page.id,
                     url=page.url,
                     expires_at=page.expires_at,

@@ -32,6 +32,13 @@ from tallystick.store.results import idempotency_of
 SCOPE: Final = "payments"
 TRIES: Final = 5
 _CLOSED: Final = frozenset({"won", "lost", "closed"})
+_GRAVEST: Final = (
+    "open",
+    "inquiry",
+    "lost",
+    "won",
+    "closed",
+)  # of several disputes of one payment, which is told
 
 Mark = Callable[[Connection, str], None]
 
@@ -118,6 +125,8 @@ class Fulfilment:
         store.change(connection, row.id, **values)
         after = replace(row, **values, version=row.version + 1)
         self._note_disputes(connection, after, facts)
+        if after.refunded_cents < row.refunded_cents:  # one of them failed late: the worker finds out which
+            store.look_at_refunds(connection, row.id, now=now)
         if after.status != row.status:
             if after.kind == "refill":
                 note_refill(connection, self._context, after, facts.payment)
@@ -180,7 +189,7 @@ class Fulfilment:
         for dispute in facts.payment.disputes:
             before = known.get(dispute.id)
             after = self._dispute_row(row, dispute, before)
-            if before is None and after.closed_at is None and dispute.status == "open":
+            if dispute.status == "open" and (before is None or before.status != "open"):
                 after = replace(after, froze=self._freeze(connection, row))
             store.put_dispute(connection, after)
             payment_notices.tell_dispute(connection, self._context, row, before=before, after=after)
@@ -215,12 +224,12 @@ class Fulfilment:
         """Freeze the wallet while a dispute is open, if the economy says so; False when somebody else froze it before."""
         if not self._context.economy().disputes.freeze_wallet:
             return False
-        others = store.freezing_disputes(connection, row.customer_id)
+        others = store.freezing_disputes(connection, row.customer_id, row.unit)
         found = self._post(connection, self._set_frozen(row, frozen=True))
         return bool(others) or found.before is None
 
     def _thaw(self, connection: Connection, row: PaymentRow) -> None:
-        if not store.freezing_disputes(connection, row.customer_id):
+        if not store.freezing_disputes(connection, row.customer_id, row.unit):
             self._post(connection, self._set_frozen(row, frozen=False))
 
     def _set_frozen(self, row: PaymentRow, *, frozen: bool) -> SetFrozen:
@@ -262,7 +271,6 @@ def _values(row: PaymentRow, verdict: Verdict, facts: Facts) -> dict[str, Any]:
         values["reference"] = payment.id
         values["invoice_url"] = payment.invoice_url or row.invoice_url
         values["receipt_url"] = payment.receipt_url or row.receipt_url
-        open_disputes = [each for each in payment.disputes if each.status not in _CLOSED]
-        latest = open_disputes or list(payment.disputes)
-        values["dispute_status"] = latest[-1].status if latest else row.dispute_status
+        found = {each.status for each in payment.disputes}
+        values["dispute_status"] = next((each for each in _GRAVEST if each in found), row.dispute_status)
     return values

@@ -28,6 +28,7 @@ from tallystick.services.pages import DEFAULT_LIMIT, Page, check_limit, page_of,
 from tallystick.services.pricing import require_service
 from tallystick.services.requests import check_text, idempotency_fields
 from tallystick.store import grants as store
+from tallystick.store import payments
 
 Number = Decimal | int | str
 Status: TypeAlias = Literal["scheduled", "active", "used", "expired", "voided"]
@@ -228,6 +229,10 @@ class Wallets:
             frozen=frozen,
             description=check_text(reason, field="reason"),
         )
+        if frozen:
+            self._context.database.transact(
+                lambda connection: payments.keep_frozen(connection, operation.customer_id, operation.unit)
+            )
         result: FreezeResult = self._context.commit.run(operation).value()
         return result
 

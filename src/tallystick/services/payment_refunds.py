@@ -70,14 +70,19 @@ class PaymentRefunds:
                 raise errors.IdempotencyKeyReused
             if known.status != "new":
                 return Answer(RefundView(known, self._checkouts.get(caller, payment_id)), replayed=True)
-            return Answer(self.carry_out(known))
+            return Answer(self.carry_out(known, again=True))
+        if row.provider != self._provider.name:
+            raise errors.Conflict(f"it was paid through {row.provider}, which is not in use any more")
         if row.status != "paid" or row.reference is None:
             raise errors.Conflict(f"only a payment that was made can be refunded: this one is {row.status}")
         left = row.amount_cents - row.refunded_cents
         wanted = left if cents is None else cents
         if not 0 < wanted <= left:
             raise errors.InvalidAmount(f"at most the {show_usd(left)} that are left of it")
-        return Answer(self.carry_out(self._write_down(caller, row, wanted, text, fields)))
+        refund = self._write_down(caller, row, wanted, text, fields)
+        if refund.request_digest != fields["request_digest"]:  # somebody else came first with this key
+            raise errors.IdempotencyKeyReused
+        return Answer(self.carry_out(refund))
 
     def _write_down(
         self, caller: Caller, row: PaymentRow, cents: int, reason: str | None, fields: dict[str, Any]
@@ -85,36 +90,38 @@ class PaymentRefunds:
         now, number = self._context.now(), self._context.new_id()
 
         def work(connection: Connection) -> RefundRow:
+            store.add_refund(
+                connection,
+                id=number,
+                payment_id=row.id,
+                amount_cents=cents,
+                status="new",
+                reason=reason,
+                caller=caller.name,
+                created_at=now,
+                look_at=now + _AGAIN,
+                idempotency=fields["idempotency"],
+                request_digest=fields["request_digest"],
+            )
             known = store.refund_by_idempotency(connection, fields["idempotency"])
-            if known is None:
-                store.add_refund(
-                    connection,
-                    id=number,
-                    payment_id=row.id,
-                    amount_cents=cents,
-                    status="new",
-                    reason=reason,
-                    caller=caller.name,
-                    created_at=now,
-                    look_at=now + _AGAIN,
-                    idempotency=fields["idempotency"],
-                    request_digest=fields["request_digest"],
-                )
-                known = store.refund_by_id(connection, number)
             assert known is not None
             return known
 
         return self._context.database.transact(work)
 
-    def carry_out(self, refund: RefundRow) -> RefundView:
-        """Ask the provider for a refund that is written down, or again for one whose answer never came."""
+    def carry_out(self, refund: RefundRow, *, again: bool = False) -> RefundView:
+        """Ask the provider for a refund that is written down; ``again``: its answer never came, so it is looked for first.
+
+        The provider forgets a key after a day, and the refund that was made with it never.
+        """
         with self._context.database.read() as connection:
             row = store.by_id(connection, refund.payment_id)
         assert row is not None
         assert row.reference is not None
         reference = to_text("ref", refund.id)
         try:
-            made = self._provider.refund(
+            made = self._made(row.reference, reference) if again else None
+            made = made or self._provider.refund(
                 row.reference,
                 amount_cents=refund.amount_cents,
                 reference=reference,
@@ -140,10 +147,13 @@ class PaymentRefunds:
         assert done is not None
         return RefundView(done, after or row)
 
+    def _made(self, payment: str, reference: str) -> Refund | None:
+        return next((each for each in self._provider.refunds(payment) if each.reference == reference), None)
+
     def look(self, refund: RefundRow) -> None:
         """Ask what became of a refund: one that fails late gives its credits back."""
         if refund.status == "new":
-            self.carry_out(refund)
+            self.carry_out(refund, again=True)
             return
         # First: whatever happens now, its next turn comes later.
         self._change(refund.id, look_at=self._context.now() + 60 * _AGAIN)

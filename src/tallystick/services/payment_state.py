@@ -41,7 +41,7 @@ class Verdict:
 def judge(row: PaymentRow, facts: Facts, now: int) -> Verdict:
     """The state of a payment by what the provider said. What was paid once stays paid; refunds and disputes count apart."""
     status, failure, text = _status(row, facts)
-    if status == "paid" and (differences := _differences(row, facts)):
+    if status == "paid" and row.status != "paid" and (differences := _differences(row, facts)):
         status, failure, text = "mismatch", "mismatch", "; ".join(differences)
     payment = facts.payment
     refunded = row.refunded_cents if payment is None else payment.refunded_cents

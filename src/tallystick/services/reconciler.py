@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -78,7 +79,7 @@ class Reconciler:
         now = self._context.now()
         with self._context.database.read() as connection:
             payments = store.to_look_at(connection, provider=self._provider.name, now=now, limit=BATCH)
-            refunds = store.refunds_to_look_at(connection, now=now, limit=BATCH)
+            refunds = store.refunds_to_look_at(connection, provider=self._provider.name, now=now, limit=BATCH)
         for row in payments:
             self._look(row)
         for refund in refunds:
@@ -122,8 +123,14 @@ class Reconciler:
             log.warning("the payment provider did not say what was missed", detail=str(error))
             return 0
 
-    def catch_up(self, now: int, *, since: int | None = None) -> tuple[int, int]:
-        """Handle events that never came; gives how many there were, and how many of them were new to us."""
+    def catch_up(
+        self, now: int, *, since: int | None = None, failed: list[Event] | None = None
+    ) -> tuple[int, int]:
+        """Handle events that never came; gives how many there were, and how many of them were new to us.
+
+        ``failed`` gets those that could not be handled: they are asked for again the next time.
+        """
+        failed = [] if failed is None else failed
         name = _SEEN.format(self._provider.name)
         with self._context.database.read() as connection:
             seen = settings.get(connection, name)
@@ -132,10 +139,22 @@ class Reconciler:
         new = self._new_among(events)
         done = 0
         for event in events:
-            if event.id in new and self._events.handle(event) not in {IGNORED, REPEAT}:
-                done += 1
-        self._context.database.transact(lambda connection: settings.put(connection, name, str(now)))
+            if event.id in new:
+                done += self._handled(event, failed)
+        if not failed:
+            self._context.database.transact(lambda connection: settings.put(connection, name, str(now)))
         return len(events), done
+
+    def _handled(self, event: Event, failed: list[Event]) -> bool:
+        """Whether an event was handled and news; one that cannot be must not keep the others from it."""
+        try:
+            return self._events.handle(event) not in {IGNORED, REPEAT}
+        except (OutcomeUnknown, errors.PaymentsUnavailable, errors.ServiceUnavailable):
+            raise
+        except Exception:
+            log.exception("an event that never came cannot be handled", id=event.id, type=event.type)
+            failed.append(event)
+            return False
 
     def _new_among(self, events: list[Event]) -> set[str]:
         ids = [event.id for event in events]
@@ -154,7 +173,9 @@ class Reconciler:
         now = self._context.now()
         report = Reconciliation(since=now - 30 * DAY if since is None else since)
         try:
-            report.events, report.caught_up = self.catch_up(now, since=report.since)
+            failed: list[Event] = []
+            report.events, report.caught_up = self.catch_up(now, since=report.since, failed=failed)
+            report.differences += [Difference(each.id, each.type, "not handled", "") for each in failed]
             self._compare(report)
         except OutcomeUnknown as error:
             raise errors.PaymentsUnavailable from error
@@ -178,18 +199,48 @@ class Reconciler:
         self._find_strangers(report)
 
     def _find_strangers(self, report: Reconciliation) -> None:
-        """What was paid under an id of ours that our books do not have: they were restored from an older backup, say."""
+        """What was paid under an id of ours and is not in our books: they were restored from an older backup, say."""
         seen: set[str] = set()
         for event in self._provider.events(since=report.since):
-            if event.subject != "checkout" or event.subject_id in seen:
+            if event.subject_id in seen:
                 continue
             seen.add(event.subject_id)
-            page = self._provider.checkout(event.subject_id)
-            number = None if page is None else from_text("pay", page.reference or "")
-            if page is None or number is None or page.paid != "paid":
-                continue
-            with self._context.database.read() as connection:
-                known = store.by_id(connection, number) is not None
-            if not known:
-                theirs = f"{page.id} paid {page.amount_cents} {page.currency}"
-                report.differences.append(Difference(page.reference or "", "payment", "not there", theirs))
+            found = None
+            if event.subject == "checkout":
+                found = self._strange_page(event.subject_id)
+            elif event.subject == "payment":
+                found = self._strange_payment(event.subject_id)
+            if found is not None:
+                report.differences.append(found)
+
+    def _strange_page(self, page_id: str) -> Difference | None:
+        page = self._provider.checkout(page_id)
+        if page is None or page.mode != "payment" or page.paid != "paid":
+            return None
+        theirs = f"{page.id} paid {page.amount_cents} {page.currency}"
+        return self._stranger(page.reference, theirs, lambda row: row.checkout not in {None, page.id})
+
+    def _strange_payment(self, payment_id: str) -> Difference | None:
+        """A refill has no page; what was paid on a page is judged by that."""
+        payment = self._provider.payment(payment_id)
+        if payment is None or payment.status != "succeeded" or payment.invoice is not None:
+            return None
+        theirs = f"{payment.id} paid {payment.amount_cents} {payment.currency}"
+        return self._stranger(
+            payment.reference, theirs, lambda row: row.kind == "refill" and row.reference != payment.id
+        )
+
+    def _stranger(
+        self, reference: str | None, theirs: str, is_another: Callable[[PaymentRow], bool]
+    ) -> Difference | None:
+        number = from_text("pay", reference or "")
+        if number is None:
+            return None
+        with self._context.database.read() as connection:
+            row = store.by_id(connection, number)
+        if row is None:
+            return Difference(reference or "", "payment", "not there", theirs)
+        if is_another(row):
+            ours = f"paid as {row.checkout or row.reference}, {row.status}"
+            return Difference(reference or "", "payment", ours, theirs)
+        return None

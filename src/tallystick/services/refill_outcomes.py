@@ -18,6 +18,7 @@ from tallystick.store.payments import PaymentRow
 NO_CARD: Final = "no card is saved: save one, then enable automatic refills again"
 GONE: Final = "automatic refills are not offered any more"
 _HARD: Final = "the card was declined for good: save another, then enable automatic refills again"
+_ODD: Final = "what the last refill was charged is not what was ordered: ask the operator"
 _ASKED: Final = (
     "the bank wants the card's owner to confirm: pay once yourself, then enable automatic refills again"
 )
@@ -36,6 +37,8 @@ def note_refill(connection: Connection, context: Context, row: PaymentRow, payme
     elif row.status == "failed":
         decline = "soft" if payment is None else payment.decline or "soft"
         note_decline(connection, context, setting, row, decline, terms)
+    elif row.status == "mismatch":
+        pause(connection, context, setting, _ODD)
 
 
 def note_decline(
@@ -50,7 +53,7 @@ def note_decline(
     failures = setting.failures + 1
     most = 1 if terms is None else terms.pause_after_failures
     if decline == "hard":
-        pause(connection, context, setting, _HARD)
+        pause(connection, context, setting, NO_CARD if row.failure == "no_card" else _HARD)
     elif decline == "authentication":
         pause(connection, context, setting, _ASKED)
     elif failures >= most:

@@ -27,6 +27,7 @@ from tallystick.ports import (
     Card,
     CardOrder,
     CheckoutOrder,
+    Decline,
     OutcomeUnknown,
     Payment,
     PaymentProvider,
@@ -47,8 +48,12 @@ from tallystick.store.refills import RefillRow
 
 BATCH: Final = 50
 AGAIN: Final = 2 * MINUTE
+_NEVER_ARRIVED: Final = "never_arrived"
 SAME_KEY: Final = DAY  # for how long the provider remembers a key
 CAPS: Final = frozenset({"daily_cap", "monthly_cap"})
+_QUIET: Final = frozenset(
+    {"enough", "idle", "frozen"}
+)  # then the next charge, or the thaw, says that it is wanted
 
 log = structlog.get_logger(__name__)
 
@@ -217,8 +222,20 @@ class Refills:
             due = refills.due(connection, now=context.now(), limit=BATCH)
         begun = 0
         for customer_id in dict.fromkeys([*asked, *due]):
-            begun += self.begin(customer_id) is not None
+            begun += self._begin_alone(customer_id)
         return {"auto_refill": begun}
+
+    def _begin_alone(self, customer_id: int) -> bool:
+        """One customer whose refill cannot be begun must not keep the others from theirs."""
+        try:
+            return self.begin(customer_id) is not None
+        except errors.ServiceUnavailable:
+            raise
+        except Exception:
+            log.exception("a refill cannot be begun; trying again later", customer=customer_id)
+            later = self._context.now() + HOUR
+            self._context.database.transact(lambda connection: _put_off(connection, customer_id, later))
+            return False
 
     def begin(self, customer_id: int) -> PaymentRow | None:
         """Decide whether a customer's credits are to be refilled now, and do it; None when they are not."""
@@ -243,7 +260,7 @@ class Refills:
             pause(connection, context, setting, GONE)
             return None
         decision = self._judge(connection, setting, economy.auto_refill, economy.purchase)
-        self._arm(connection, setting, armed=decision.reason in {"enough", "idle"})
+        self._arm(connection, setting, armed=decision.reason in _QUIET)
         refills.change(connection, customer_id, wanted_at=setting.wanted_at, next_try_at=decision.again_at)
         if decision.reason in CAPS and decision.again_at is not None:
             self._count(decision.reason)
@@ -278,6 +295,7 @@ class Refills:
         facts = RefillFacts(
             enabled=setting.enabled and wallet.cover_id is None,
             paused=setting.paused_at is not None,
+            frozen=wallet.frozen_at is not None,
             threshold=setting.threshold,
             amount_cents=setting.amount_cents,
             available=wallet.available(now) - wallet.debt,
@@ -362,9 +380,7 @@ class Refills:
         elif now - row.created_at < SAME_KEY:
             self.charge(row)
         else:
-            self._refused(
-                row, ProviderRefused("the payment never reached the provider", code="never_arrived")
-            )
+            self._refused(row, ProviderRefused("the payment never reached the provider", code=_NEVER_ARRIVED))
 
     def _book(self, row: PaymentRow, payment: Payment) -> None:
         after = self._fulfilment.book(row, Facts(payment=payment)) or self._fulfilment.look(row.id)
@@ -400,9 +416,15 @@ class Refills:
             setting = refills.get(connection, row.customer_id, lock=True)
             if setting is not None:
                 terms = self._context.economy().auto_refill
-                note_decline(connection, self._context, setting, replace(row, **values), "hard", terms)
+                decline: Decline = "soft" if error.code == _NEVER_ARRIVED else "hard"
+                note_decline(connection, self._context, setting, replace(row, **values), decline, terms)
 
         self._context.database.transact(work)
+
+
+def _put_off(connection: Connection, customer_id: int, later: int) -> None:
+    refills.take_request(connection, customer_id)
+    refills.change(connection, customer_id, next_try_at=later)
 
 
 def _change_unless_ended(connection: Connection, row: PaymentRow, values: dict[str, Any]) -> bool:

@@ -6,7 +6,7 @@ had an older version asks again.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -77,8 +77,20 @@ def _read(row: Row[Any] | None) -> PaymentRow | None:
 
 
 def add(connection: Connection, **values: object) -> None:
-    """A new payment. Its idempotency key, its page or its refill may be there already: then the database refuses it."""
+    """A new payment. Its page or its refill may be there already: then the database refuses it."""
     connection.execute(payments.insert().values(**values))
+
+
+def add_once(connection: Connection, **values: object) -> None:
+    """A new payment, unless there is one with its idempotency key: also one that somebody else adds just now."""
+    connection.execute(_unless_there(payments, values), values)
+
+
+def _unless_there(table: sa.Table, values: Mapping[str, object]) -> sa.TextClause:
+    names = list(values)
+    columns, places = ", ".join(names), ", ".join(f":{name}" for name in names)
+    # The names are those of our own columns.
+    return sa.text(f"INSERT INTO {table.name} ({columns}) VALUES ({places}) ON CONFLICT DO NOTHING")  # noqa: S608
 
 
 def by_id(connection: Connection, number: int, *, lock: bool = False) -> PaymentRow | None:
@@ -236,8 +248,8 @@ _REFUND_COLUMNS: Final = tuple(payment_refunds.c[name] for name in RefundRow.__s
 
 
 def add_refund(connection: Connection, **values: object) -> None:
-    """A new refund, before the provider is asked for it."""
-    connection.execute(payment_refunds.insert().values(**values))
+    """A new refund, before the provider is asked for it, unless there is one with its idempotency key."""
+    connection.execute(_unless_there(payment_refunds, values), values)
 
 
 def refund_by_id(connection: Connection, number: int) -> RefundRow | None:
@@ -268,11 +280,21 @@ def change_refund(connection: Connection, number: int, **values: object) -> None
     connection.execute(payment_refunds.update().where(payment_refunds.c.id == number).values(**values))
 
 
-def refunds_to_look_at(connection: Connection, *, now: int, limit: int) -> list[RefundRow]:
+def look_at_refunds(connection: Connection, payment_id: int, *, now: int) -> None:
+    """Have the outcome of a payment's refunds asked for again, of those that did not fail."""
+    connection.execute(
+        payment_refunds.update()
+        .where(payment_refunds.c.payment_id == payment_id, payment_refunds.c.status != "failed")
+        .values(look_at=now)
+    )
+
+
+def refunds_to_look_at(connection: Connection, *, provider: str, now: int, limit: int) -> list[RefundRow]:
     """Refunds whose outcome has to be asked for by ``now``."""
     query = (
         sa.select(*_REFUND_COLUMNS)
-        .where(payment_refunds.c.look_at <= now)
+        .join(payments, payments.c.id == payment_refunds.c.payment_id)
+        .where(payment_refunds.c.look_at <= now, payments.c.provider == provider)
         .order_by(payment_refunds.c.look_at)
         .limit(limit)
     )
@@ -316,14 +338,29 @@ def put_dispute(connection: Connection, row: DisputeRow) -> None:
         connection.execute(payment_disputes.insert().values(**values))
 
 
-def freezing_disputes(connection: Connection, customer_id: int) -> int:
-    """How many open disputes keep a customer's wallet frozen."""
-    query = sa.select(sa.func.count()).where(
-        payment_disputes.c.customer_id == customer_id,
-        payment_disputes.c.froze,
-        payment_disputes.c.closed_at.is_(None),
+def freezing_disputes(connection: Connection, customer_id: int, unit: str) -> int:
+    """How many open disputes keep a customer's wallet of a unit frozen."""
+    query = (
+        sa.select(sa.func.count())
+        .select_from(payment_disputes.join(payments, payments.c.id == payment_disputes.c.payment_id))
+        .where(
+            payment_disputes.c.customer_id == customer_id,
+            payment_disputes.c.froze,
+            payment_disputes.c.closed_at.is_(None),
+            payments.c.unit == unit,
+        )
     )
     return int(connection.execute(query).scalar_one())
+
+
+def keep_frozen(connection: Connection, customer_id: int, unit: str) -> None:
+    """Somebody froze a wallet by hand: the end of a dispute does not thaw it any more."""
+    mine = sa.select(payments.c.id).where(payments.c.customer_id == customer_id, payments.c.unit == unit)
+    connection.execute(
+        payment_disputes.update()
+        .where(payment_disputes.c.froze, payment_disputes.c.payment_id.in_(mine))
+        .values(froze=False)
+    )
 
 
 def open_disputes(connection: Connection, *, limit: int) -> Sequence[DisputeRow]:

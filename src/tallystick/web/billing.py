@@ -43,12 +43,13 @@ _SENTENCES: Final = {
 
 @routes.get("/success")
 def get_success(request: Request, payment: str | None = None, token: str = "") -> Response:
-    """After paying, or after saving a card."""
+    """After paying, after beginning a plan, or after saving a card."""
     if payment is None:
         return _plain(
             request,
             "Thank you",
-            "If a card was saved, automatic refills use it from now on. Nothing was charged here.",
+            "The plan that you paid for, or the card that you saved, is there as soon as the payment provider says so. "
+            "This address alone proves neither: look at your plan or your automatic refills.",
         )
     return _told(request, payment, token)
 
@@ -57,7 +58,7 @@ def get_success(request: Request, payment: str | None = None, token: str = "") -
 def get_cancel(request: Request, payment: str | None = None, token: str = "") -> Response:
     """After turning back."""
     if payment is None:
-        return _plain(request, "Nothing was changed", "No card was saved.")
+        return _plain(request, "You turned back", "No plan was begun and no card was saved here.")
     return _told(request, payment, token)
 
 

@@ -41,9 +41,6 @@ def bank_answered(account: Account, session: Json, *, paid: bool) -> None:
         raise ValueError(f"the session is {session['status']} and {session['payment_status']}")
     invoice = account.objects.get(session["invoice"] or "")
     if session["mode"] == "subscription" and invoice is not None:
-        [payment] = account.all("invoice_payment", invoice=invoice["id"])
-        intent = account.objects[payment["payment"]["payment_intent"]]
-        payment_intents.settle(account, intent, paid=paid)
         renewals.bank_answered(account, invoice, paid=paid)
     else:
         intent = account.objects[session["payment_intent"]]

@@ -147,7 +147,8 @@ def collect(
     account: Account, invoice: Json, *, method: str | None, present: bool = False, intent: Json | None = None
 ) -> errors.Refusal | None:
     """Take the money of an open invoice, with a method or by an intent that is paid already; return a refusal."""
-    account.change(invoice, attempted=True, attempt_count=invoice["attempt_count"] + 1)
+    attempts = invoice["attempt_count"] + 1
+    account.change(invoice, attempted=True, attempt_count=attempts, next_payment_attempt=None)
     if invoice["amount_due"] == 0:
         settle(account, invoice)
         return None

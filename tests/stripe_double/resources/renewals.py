@@ -7,7 +7,7 @@ from typing import TypeAlias
 from tests.stripe_double import errors
 from tests.stripe_double.account import Account
 from tests.stripe_double.contract import Json
-from tests.stripe_double.resources import invoices, payment_methods, sessions
+from tests.stripe_double.resources import invoices, payment_intents, payment_methods, sessions
 from tests.stripe_double.resources.periods import period_at
 
 DAY = 24 * 60 * 60
@@ -64,6 +64,9 @@ def pay(account: Account, invoice: Json, *, method: str | None = None) -> errors
     """Try to collect an open invoice, with a method of its own if one is given."""
     name = invoices.subscription_of(invoice)
     chosen = None if method is None else payment_methods.named(account, method)["id"]
+    for payment in account.all("invoice_payment", invoice=invoice["id"]):
+        if account.objects[payment["payment"]["payment_intent"]]["status"] == "processing":
+            return errors.refused("This invoice has a payment that is still processing.")
     if name is None:
         return invoices.collect(account, invoice, method=chosen)
     subscription = account.objects[name]
@@ -71,12 +74,16 @@ def pay(account: Account, invoice: Json, *, method: str | None = None) -> errors
 
 
 def bank_answered(account: Account, invoice: Json, *, paid: bool) -> None:
-    """Go on with the invoice of a subscription once its asynchronous payment has ended."""
+    """Let the bank answer about an invoice whose payment is processing."""
+    [payment] = account.all("invoice_payment", invoice=invoice["id"])
+    payment_intents.settle(account, account.objects[payment["payment"]["payment_intent"]], paid=paid)
+    name = invoices.subscription_of(invoice)
     if paid:
         invoices.settle_later(account, invoice)
+        if name is not None:
+            _paid_up(account, account.objects[name])
     else:
         invoices.fail(account, invoice)
-        name = invoices.subscription_of(invoice)
         if name is not None:
             _past_due(account, invoice, account.objects[name])
 
@@ -132,25 +139,32 @@ def _collected(
     refusal = invoices.collect(account, invoice, method=method)
     if refusal is not None:
         _past_due(account, invoice, subscription)
-    elif subscription["status"] == "past_due" and not _open_invoices(account, subscription):
-        account.change(subscription, "customer.subscription.updated", status="active")
+    else:
+        _paid_up(account, subscription)
     return refusal
+
+
+def _paid_up(account: Account, subscription: Json) -> None:
+    if subscription["status"] == "past_due" and not open_invoices(account, subscription):
+        account.change(subscription, "customer.subscription.updated", status="active")
 
 
 def _past_due(account: Account, invoice: Json, subscription: Json) -> None:
     from tests.stripe_double.resources import subscriptions
 
+    if subscription["status"] in subscriptions.ENDED:
+        return
     attempt = invoice["attempt_count"] - 1
     if attempt < len(WAITS):
         account.change(invoice, "invoice.updated", next_payment_attempt=account.now() + WAITS[attempt])
         account.change(subscription, "customer.subscription.updated", status="past_due")
         return
     account.change(invoice, "invoice.updated", next_payment_attempt=None, auto_advance=False)
-    if subscription["status"] not in subscriptions.ENDED:
-        subscriptions.end(account, subscription, reason="payment_failed")
+    subscriptions.end(account, subscription, reason="payment_failed")
 
 
-def _open_invoices(account: Account, subscription: Json) -> list[Json]:
+def open_invoices(account: Account, subscription: Json) -> list[Json]:
+    """Return what a subscription still owes."""
     rows = account.all("invoice", customer=subscription["customer"], status="open")
     return [each for each in rows if invoices.subscription_of(each) == subscription["id"]]
 

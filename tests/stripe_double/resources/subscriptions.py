@@ -151,6 +151,8 @@ def cancel(account: Account, parameters: Json, subscription_exposed_id: str) -> 
 def end(account: Account, subscription: Json, *, reason: str) -> Json:
     """End a subscription now."""
     now = account.now()
+    for invoice in renewals.open_invoices(account, subscription):
+        account.change(invoice, "invoice.updated", auto_advance=False, next_payment_attempt=None)
     account.change(
         subscription,
         canceled_at=subscription["canceled_at"] or now,
