@@ -72,11 +72,12 @@ def _paid(program: Program, customer: str) -> str:
 
 def _subscribed(program: Program, customer: str) -> str:
     """A customer whose plan was paid on the simulated page, as only a customer itself can ask for it."""
-    key = program.ask("keys", "create", "own", "--customer", customer)["key"]
+    key = program.ask("keys", "create", "own", "--role", "user", "--customer", customer)["key"]
     headers = {"Authorization": f"Bearer {key}"}
     asked = httpx.post(f"{program.url}/api/v1/billing/tier", json={"tier": "pro"}, headers=headers)
-    paid = httpx.post(asked.json()["checkout_url"], data={"action": "pay", "card": "4242424242424242"})
-    assert 303 == paid.status_code
+    page = asked.json().get("checkout_url")
+    if page is not None:  # None: paid by an earlier call.
+        assert 303 == httpx.post(page, data={"action": "pay", "card": "4242424242424242"}).status_code
     return customer
 
 
