@@ -84,7 +84,7 @@ class Refills:
         self._customers = customers
         self._provider = provider
         self._fulfilment = fulfilment
-        self.outcomes: Counter[str] = Counter()
+        self.outcomes: Counter[str] = fulfilment.refills_ended
 
     # --- setting up ------------------------------------------------------------------------------------------------
 
@@ -177,7 +177,13 @@ class Refills:
         row = refills.get(connection, customer_id, lock=True)
         if row is not None and row.enabled:
             refills.change(
-                connection, customer_id, paused_at=None, paused_reason=None, failures=0, next_try_at=now
+                connection,
+                customer_id,
+                paused_at=None,
+                paused_reason=None,
+                failures=0,
+                wanted_at=now,
+                next_try_at=now,
             )
 
     def card_gone(self, customer_id: int, connection: Connection) -> None:
@@ -381,9 +387,8 @@ class Refills:
             )
 
     def _book(self, row: PaymentRow, payment: Payment) -> None:
-        after = self._fulfilment.book(row, Facts(payment=payment)) or self._fulfilment.look(row.id)
-        if after is not None:
-            self.outcomes[{"paid": "succeeded"}.get(after.status, after.status)] += 1
+        if self._fulfilment.book(row, Facts(payment=payment)) is None:
+            self._fulfilment.look(row.id)
 
     def _not_known(self, row: PaymentRow) -> None:
         self.outcomes["unknown"] += 1
