@@ -68,8 +68,11 @@ def create_app(
     ``metrics`` are those that the group commit reports to; ``extra_routes`` are those of other doors.
     """
     figures = metrics or Metrics()
-    figures.watch(worker_lag=worker_lag, queue_depth=lambda: tally.context.commit.depth)
-    tally.refills.observe = figures.refilled
+    figures.watch(
+        worker_lag=worker_lag,
+        queue_depth=lambda: tally.context.commit.depth,
+        refills=lambda: dict(tally.refills.outcomes),
+    )
     gate = Gate(
         lambda tokens: tally.identity.authenticate_all(tokens, tally.context.now()),
         in_thread=not tally.database.is_sqlite,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 from prometheus_client import (
@@ -14,6 +14,7 @@ from prometheus_client import (
     ProcessCollector,
     generate_latest,
 )
+from prometheus_client.core import CounterMetricFamily, Metric
 
 _SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _SIZES: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256)
@@ -33,12 +34,8 @@ class Metrics:
             "tally_captures", "Holds captured; repeats do not count.", registry=self.registry
         )
         self._refusals = Counter("tally_refusals", "Refused requests.", ["code"], registry=self.registry)
-        self._refills = Counter(
-            "tally_auto_refills",
-            "Automatic refills by what came of the attempt.",
-            ["outcome"],
-            registry=self.registry,
-        )
+        self._refills: Callable[[], Mapping[str, int]] = dict
+        self.registry.register(self)
         self._requests = Histogram(
             "tally_request_seconds",
             "How long requests took.",
@@ -60,9 +57,16 @@ class Metrics:
         )
         self._known: dict[tuple[str, str, int], Histogram] = {}
 
-    def watch(self, *, worker_lag: Callable[[], float] | None, queue_depth: Callable[[], int]) -> None:
+    def watch(
+        self,
+        *,
+        worker_lag: Callable[[], float] | None,
+        queue_depth: Callable[[], int],
+        refills: Callable[[], Mapping[str, int]],
+    ) -> None:
         """Where to read what is asked for only when somebody looks."""
         self._queue_depth.set_function(queue_depth)
+        self._refills = refills
         if worker_lag is not None:
             self._worker_lag.set_function(worker_lag)
 
@@ -78,9 +82,14 @@ class Metrics:
         """A request was refused."""
         self._refusals.labels(code).inc()
 
-    def refilled(self, outcome: str) -> None:
-        """An automatic refill was tried, or not allowed."""
-        self._refills.labels(outcome).inc()
+    def collect(self) -> Iterator[Metric]:
+        """What the services count themselves, for the registry."""
+        found = CounterMetricFamily(
+            "tally_auto_refills", "Automatic refills by what came of the attempt.", labels=["outcome"]
+        )
+        for outcome, count in self._refills().items():
+            found.add_metric([outcome], count)
+        yield found
 
     def answered(self, method: str, route: str, status: int, seconds: float) -> None:
         """A request was answered."""

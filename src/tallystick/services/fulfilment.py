@@ -7,6 +7,7 @@ address says is believed. Two that look at the same moment cannot overwrite each
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Final
@@ -51,6 +52,7 @@ class Fulfilment:
     def __init__(self, context: Context, provider: PaymentProvider) -> None:
         self._context = context
         self._provider = provider
+        self.refills_ended: Counter[str] = Counter()
 
     def look(self, payment_id: int, *, mark: Mark | None = None) -> PaymentRow | None:
         """Ask how a payment stands, and book it; gives the row afterwards, or None where there is no such payment.
@@ -82,7 +84,11 @@ class Fulfilment:
                 mark(connection, after.status)
             return after
 
-        return context.database.transact(work)
+        done = context.database.transact(work)
+        ended = done is not None and row.status in store.UNDER_WAY and done.status not in store.UNDER_WAY
+        if done is not None and done.kind == "refill" and ended:
+            self.refills_ended[{"paid": "succeeded"}.get(done.status, done.status)] += 1
+        return done
 
     def _ask(self, row: PaymentRow) -> Facts:
         provider = self._provider

@@ -8,7 +8,6 @@ does not come is a state of its own: it is asked for again under the same key, n
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any, Final
@@ -87,8 +86,7 @@ class Refills:
         self._customers = customers
         self._provider = provider
         self._fulfilment = fulfilment
-        self.observe: Callable[[str], None] = lambda _outcome: None
-        self.outcomes: Counter[str] = Counter()
+        self.outcomes: Counter[str] = fulfilment.refills_ended
 
     # --- setting up ------------------------------------------------------------------------------------------------
 
@@ -181,7 +179,13 @@ class Refills:
         row = refills.get(connection, customer_id, lock=True)
         if row is not None and row.enabled:
             refills.change(
-                connection, customer_id, paused_at=None, paused_reason=None, failures=0, next_try_at=now
+                connection,
+                customer_id,
+                paused_at=None,
+                paused_reason=None,
+                failures=0,
+                wanted_at=now,
+                next_try_at=now,
             )
 
     def card_gone(self, customer_id: int, connection: Connection) -> None:
@@ -263,7 +267,7 @@ class Refills:
         self._arm(connection, setting, armed=decision.reason in _QUIET)
         refills.change(connection, customer_id, wanted_at=setting.wanted_at, next_try_at=decision.again_at)
         if decision.reason in CAPS and decision.again_at is not None:
-            self._count(decision.reason)
+            self.outcomes[decision.reason] += 1
             payment_notices.tell_refill_refused(
                 connection, context, setting, decision.reason, again_at=decision.again_at
             )
@@ -383,16 +387,11 @@ class Refills:
             self._refused(row, ProviderRefused("the payment never reached the provider", code=_NEVER_ARRIVED))
 
     def _book(self, row: PaymentRow, payment: Payment) -> None:
-        after = self._fulfilment.book(row, Facts(payment=payment)) or self._fulfilment.look(row.id)
-        if after is not None:
-            self._count({"paid": "succeeded"}.get(after.status, after.status))
-
-    def _count(self, outcome: str) -> None:
-        self.outcomes[outcome] += 1
-        self.observe(outcome)
+        if self._fulfilment.book(row, Facts(payment=payment)) is None:
+            self._fulfilment.look(row.id)
 
     def _not_known(self, row: PaymentRow) -> None:
-        self._count("unknown")
+        self.outcomes["unknown"] += 1
         values: dict[str, Any] = {
             "status": "unknown",
             "look_at": next_look(row.looks, self._context.now()),
@@ -402,7 +401,7 @@ class Refills:
 
     def _refused(self, row: PaymentRow, error: ProviderRefused) -> None:
         """Nothing was made at all: as a decline for good, for instance because no card is saved."""
-        self._count("failed")
+        self.outcomes["failed"] += 1
         values: dict[str, Any] = {
             "status": "failed",
             "failure": (error.code or "refused")[:100],

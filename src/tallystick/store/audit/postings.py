@@ -135,9 +135,10 @@ def check_grants(posting: Posting, around: Surroundings, findings: Findings) -> 
     """A grant that took effect was paid, once and in full, by the transaction that made or started it."""
     row = posting.row
     paid: dict[int, int] = {}
+    given_back = CLAWBACK if row.kind == "reinstatement" else REVENUE
     for line in posting.transfers:
         source, lot = around.accounts.get(line.debit_id), around.accounts.get(line.credit_id)
-        if source is not None and lot is not None and lot.kind == LOT and source.code != REVENUE:
+        if source is not None and lot is not None and lot.kind == LOT and source.code != given_back:
             paid[lot.id] = paid.get(lot.id, 0) + line.amount
     expected = {
         grant.id: grant.amount for grant in posting.grants if grant.amount and grant.effective_at <= row.at
