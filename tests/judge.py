@@ -4,8 +4,8 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 
 from tallystick.core.book import Book
-from tallystick.core.book import Wallet as BookWallet
 from tallystick.core.catalog import Economy
+from tallystick.core.holdings import Wallet as BookWallet
 from tallystick.core.membership import OpenCustomer
 from tallystick.core.operations import Operation
 from tallystick.store.results import Outcome

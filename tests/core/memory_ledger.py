@@ -4,9 +4,10 @@ from collections import Counter
 from collections.abc import Sequence
 
 from tallystick.core import errors
-from tallystick.core.book import Book, DueWork, GrantTerms, Hold, Lot, Membership, PastCharge, Wallet
+from tallystick.core.book import Book
 from tallystick.core.catalog import Economy
 from tallystick.core.due import settle
+from tallystick.core.holdings import DueWork, GrantTerms, Hold, Lot, Membership, PastCharge, Wallet
 from tallystick.core.limits import Budget, period_start
 from tallystick.core.membership import OpenCustomer
 from tallystick.core.operations import ChargeResult, Operation, ResolveResult

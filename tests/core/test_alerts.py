@@ -2,8 +2,9 @@
 
 import pytest
 
-from tallystick.core.book import NEVER, Book, Lot, Wallet
+from tallystick.core.book import Book
 from tallystick.core.errors import InsufficientCredits
+from tallystick.core.holdings import NEVER, Lot, Wallet
 from tallystick.core.operations import Charge, Part
 from tallystick.core.watch import Watch
 

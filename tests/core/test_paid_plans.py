@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tallystick.core import errors
-from tallystick.core.book import Membership
 from tallystick.core.catalog import Economy
 from tallystick.core.economy_file import load
+from tallystick.core.holdings import Membership
 from tallystick.core.membership import ChangePlan, OpenCustomer
 from tallystick.core.operations import Operation
 from tallystick.core.paid_plans import REMEMBERED, EndPaidPlan, PaidPeriod, PaidResult

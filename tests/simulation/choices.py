@@ -6,7 +6,7 @@ from random import Random
 from typing import Any, Final
 
 from tallystick.core.adjustments import ClawBack, Grant, Refund, Reinstate, SetFrozen, VoidGrant
-from tallystick.core.book import MAX_BALANCE
+from tallystick.core.holdings import MAX_BALANCE
 from tallystick.core.membership import ChangePlan, OpenCustomer
 from tallystick.core.operations import Charge, Operation, Part, PlaceHold, PricedOperation, Resolve
 from tallystick.core.settlement import Settle

@@ -10,7 +10,8 @@ from typing import Final
 
 from sqlalchemy.engine import Connection
 
-from tallystick.core.book import NEVER, Book
+from tallystick.core.book import Book
+from tallystick.core.holdings import NEVER
 from tallystick.core.operations import Charge, Operation
 from tallystick.core.watch import look
 from tallystick.store import budgets, upkeep, watches

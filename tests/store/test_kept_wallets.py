@@ -6,7 +6,8 @@ import pytest
 
 from tallystick.bootstrap import Tally
 from tallystick.core.adjustments import Grant
-from tallystick.core.book import NEVER, Book, Wallet
+from tallystick.core.book import Book
+from tallystick.core.holdings import NEVER, Wallet
 from tallystick.core.operations import Charge, Operation, Part
 from tallystick.store.kept import KeptWallets
 from tests.services.installation import register

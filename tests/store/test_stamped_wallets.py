@@ -7,8 +7,9 @@ from unittest import mock
 import pytest
 
 from tallystick.bootstrap import Tally
-from tallystick.core.book import NEVER, Book, Wallet
+from tallystick.core.book import Book
 from tallystick.core.errors import BudgetExceeded, IdempotencyKeyReused, InsufficientCredits, WalletFrozen
+from tallystick.core.holdings import NEVER, Wallet
 from tallystick.services.context import SYSTEM, Caller
 from tallystick.services.group_commit import GroupCommit
 from tallystick.services.pricing import Usage

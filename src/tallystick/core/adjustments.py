@@ -4,9 +4,10 @@ from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
 from tallystick.core import errors
-from tallystick.core.book import MAX_BALANCE, Book, GrantTerms, Lot, PastCharge, Wallet
+from tallystick.core.book import Book
 from tallystick.core.decimals import to_decimal
 from tallystick.core.events import GRANT_CREATED, GRANT_VOIDED
+from tallystick.core.holdings import MAX_BALANCE, GrantTerms, Lot, PastCharge, Wallet
 from tallystick.core.ids import to_text
 from tallystick.core.operations import Draw, Operation
 from tallystick.core.times import format_rfc3339

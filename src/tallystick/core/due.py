@@ -7,10 +7,11 @@ if the system had never been down. It is safe to run at any time, and again. Not
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-from tallystick.core.book import NEVER, Book, DueWork, GrantTerms, Hold, Lot, Membership, Wallet
+from tallystick.core.book import Book
 from tallystick.core.catalog import Economy, Plan
 from tallystick.core.decimals import to_decimal
 from tallystick.core.events import HOLD_EXPIRED
+from tallystick.core.holdings import NEVER, DueWork, GrantTerms, Hold, Lot, Membership, Wallet
 from tallystick.core.ids import to_text
 from tallystick.core.operations import resolve_hold
 from tallystick.core.plans import carry_over, next_period, period_containing

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
 from tallystick.core import errors
-from tallystick.core.book import NEVER, Book, Membership, Transaction, Wallet
+from tallystick.core.book import Book
 from tallystick.core.catalog import Economy, Plan, SignUpGrant
 from tallystick.core.decimals import to_decimal
 from tallystick.core.due import grant_allowance, roll_forward
 from tallystick.core.events import PLAN_CHANGED
+from tallystick.core.holdings import NEVER, Membership, Transaction, Wallet
 from tallystick.core.operations import Operation
 from tallystick.core.plans import allowance_top_up, period_containing
 from tallystick.core.times import add, format_rfc3339

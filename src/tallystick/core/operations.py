@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
 from tallystick.core import errors
-from tallystick.core.book import Book, Hold, Spend, Transaction, Wallet
+from tallystick.core.book import Book
+from tallystick.core.holdings import Hold, Spend, Transaction, Wallet
 from tallystick.core.ids import to_text
 from tallystick.core.limits import Budget, check_hourly, hour_of
 from tallystick.core.words import REVENUE

@@ -9,9 +9,10 @@ pays: what was granted expires, and nothing new comes before the next bill is pa
 from dataclasses import dataclass
 from typing import ClassVar, Final, NamedTuple
 
-from tallystick.core.book import Book, Membership, Transaction, paid_period
+from tallystick.core.book import Book
 from tallystick.core.catalog import Economy, Plan
 from tallystick.core.due import grant_for_period, rolling_lots, trim_rollover
+from tallystick.core.holdings import Membership, Transaction, paid_period
 from tallystick.core.membership import (
     CoverChange,
     cover_changes,

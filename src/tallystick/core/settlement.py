@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
 from tallystick.core import errors
-from tallystick.core.book import MAX_BALANCE, Book, Lot, Transaction, Wallet
+from tallystick.core.book import Book
+from tallystick.core.holdings import MAX_BALANCE, Lot, Transaction, Wallet
 from tallystick.core.operations import Draw, Operation, require
 from tallystick.core.words import FEES
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from tallystick.core import errors
-from tallystick.core.book import Wallet
+from tallystick.core.holdings import Wallet
 from tallystick.core.ids import to_text
 from tallystick.core.times import DAY, day_start, to_datetime
 from tallystick.core.words import EARNED_CATEGORIES, ENTRY_TYPES, total_of

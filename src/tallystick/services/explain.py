@@ -14,7 +14,7 @@ import msgspec
 from sqlalchemy.engine import Connection
 
 from tallystick.core import errors
-from tallystick.core.book import Spend, Wallet
+from tallystick.core.holdings import Spend, Wallet
 from tallystick.core.ids import from_text
 from tallystick.core.operations import Limit
 from tallystick.core.rating import RatedAmount, RatedLine, rate

@@ -15,10 +15,10 @@ from typing import Final
 import structlog
 from sqlalchemy.engine import Connection
 
-from tallystick.core.book import NEVER, Wallet
 from tallystick.core.catalog import Economy
 from tallystick.core.decimals import to_decimal
 from tallystick.core.errors import ServiceUnavailable
+from tallystick.core.holdings import NEVER, Wallet
 from tallystick.core.ids import to_text
 from tallystick.core.limits import DAY_MICROS, HOUR_MICROS
 from tallystick.core.times import format_rfc3339

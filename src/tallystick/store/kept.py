@@ -4,7 +4,8 @@ import threading
 from collections.abc import Iterable, Sequence
 from itertools import islice
 
-from tallystick.core.book import Book, Wallet
+from tallystick.core.book import Book
+from tallystick.core.holdings import Wallet
 
 
 class StampedWallets:

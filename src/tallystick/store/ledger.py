@@ -11,8 +11,9 @@ from typing import Any, Final
 from sqlalchemy.engine import Connection
 
 from tallystick.core import errors
-from tallystick.core.book import Book, Wallet
+from tallystick.core.book import Book
 from tallystick.core.catalog import Economy
+from tallystick.core.holdings import Wallet
 from tallystick.core.ids import to_text
 from tallystick.core.limits import HOUR_MICROS, hour_of
 from tallystick.core.operations import Limit, Operation, PricedOperation

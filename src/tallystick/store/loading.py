@@ -7,9 +7,10 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
-from tallystick.core.book import Book, DueWork, GrantTerms, Hold, Lot, Membership, PastCharge, Wallet
+from tallystick.core.book import Book
 from tallystick.core.catalog import Economy
 from tallystick.core.due import HOLD, MAX_EVENTS, START, settle
+from tallystick.core.holdings import DueWork, GrantTerms, Hold, Lot, Membership, PastCharge, Wallet
 from tallystick.core.limits import Budget, hour_of, period_start
 from tallystick.core.membership import OpenCustomer, open_wallet, watch_from_now
 from tallystick.core.operations import Operation, PricedOperation

@@ -5,7 +5,7 @@ import json
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from tallystick.core.book import Membership
+from tallystick.core.holdings import Membership
 from tallystick.store.schema import memberships
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from tallystick.core.book import NEVER
+from tallystick.core.holdings import NEVER
 from tallystick.store.schema import hourly_counters, sessions, throttles, wallets
 from tallystick.store.watches import prune_notices
 

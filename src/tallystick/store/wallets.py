@@ -7,7 +7,7 @@ from typing import Final
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from tallystick.core.book import Lot, Wallet
+from tallystick.core.holdings import Lot, Wallet
 from tallystick.core.words import DEBT
 from tallystick.store.schema import accounts, wallets
 

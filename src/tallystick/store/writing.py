@@ -4,7 +4,8 @@ import json
 from operator import attrgetter
 from typing import Any, Final
 
-from tallystick.core.book import Book, GrantTerms, Hold, Transaction, Wallet
+from tallystick.core.book import Book
+from tallystick.core.holdings import GrantTerms, Hold, Transaction, Wallet
 from tallystick.core.words import DEBT
 from tallystick.store.driver import Change, Driver, Insert, Row
 from tallystick.store.notifications import write_events

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from tallystick.core.book import paid_period
+from tallystick.core.holdings import paid_period
 from tallystick.core.words import TOTALS, total_of
 from tallystick.store.audit.notes import Notes
 from tallystick.store.audit.reader import HIGHEST, Page, Reader
