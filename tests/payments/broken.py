@@ -1,5 +1,6 @@
 """A process that ends in the middle of something."""
 
+
 class Crash(Exception):  # noqa: N818 - nothing catches it
     """The process ends here."""
 

@@ -113,7 +113,9 @@ class Shop:
             SYSTEM, customer=customer, amount=credits_, category="bonus", idempotency_key=next(self.keys)
         )
 
-    def refund(self, row: PaymentRow, amount: str | int | None = None, *, key: str | None = None) -> RefundView:
+    def refund(
+        self, row: PaymentRow, amount: str | int | None = None, *, key: str | None = None
+    ) -> RefundView:
         """An operator gives money back, in dollars."""
         return self.tally.payment_refunds.create(
             SYSTEM, to_text("pay", row.id), amount=amount, idempotency_key=key or next(self.keys)
@@ -130,7 +132,13 @@ class Shop:
         return self.hands.last_page()
 
     def refill(
-        self, card: CardWord = "good", *, threshold: int = 100, amount: int = 20, customer: str = USER, has: int = 500
+        self,
+        card: CardWord = "good",
+        *,
+        threshold: int = 100,
+        amount: int = 20,
+        customer: str = USER,
+        has: int = 500,
     ) -> None:
         """A customer with some credits whose refills are set up, and are not wanted yet."""
         self.customer(customer)
@@ -229,4 +237,3 @@ def refused(work: Callable[[], object]) -> str:
     except Refusal as refusal:
         return refusal.code
     raise AssertionError("nothing was refused")
-

@@ -158,9 +158,7 @@ def test_a_grant_that_was_clawed_back_by_hand(shop: Shop) -> None:
 def test_a_voided_grant(shop: Shop) -> None:
     """A refund finds nothing to take back; the payment is refunded all the same."""
     row = shop.buy()
-    shop.tally.grants.void(
-        SYSTEM, to_text("grant", row.grant_id or 0), reason="mistake", idempotency_key="v"
-    )
+    shop.tally.grants.void(SYSTEM, to_text("grant", row.grant_id or 0), reason="mistake", idempotency_key="v")
     shop.refund(row)
     assert ((0, 0, 0), "refunded") == (shop.figures(), shop.status(row))
 

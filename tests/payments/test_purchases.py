@@ -41,7 +41,9 @@ def test_an_amount(shop: Shop) -> None:
     assert 1_234 == shop.balance()
 
 
-@pytest.mark.parametrize("amount", ["9.99", "10000.01", "0", "-10", "10.001", "NaN", "1e400", "Infinity", "ten", ""])
+@pytest.mark.parametrize(
+    "amount", ["9.99", "10000.01", "0", "-10", "10.001", "NaN", "1e400", "Infinity", "ten", ""]
+)
 def test_an_amount_that_is_none(shop: Shop, amount: str) -> None:
     """It is refused, and nothing is written down."""
     assert refused(lambda: shop.order(amount=amount)) == "invalid_amount"
@@ -160,7 +162,9 @@ def test_one_key_at_the_same_moment(shop: Shop) -> None:
 def test_a_crash_before_the_page_is_made(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     """The purchase is written down; a repeat with the key gives its page, also half an hour later, and it can be paid."""
     with monkeypatch.context() as patch:
-        patch.setattr(shop.tally.checkouts, "_provider", Broken(shop.tally.payment_provider, "create_checkout"))
+        patch.setattr(
+            shop.tally.checkouts, "_provider", Broken(shop.tally.payment_provider, "create_checkout")
+        )
         with pytest.raises(Crash):
             shop.order(key="mine")
     shop.restart()
@@ -189,7 +193,9 @@ def test_a_crash_after_the_page_is_made(shop: Shop, monkeypatch: pytest.MonkeyPa
     assert 2_000 == shop.balance()
 
 
-def test_a_page_whose_answer_was_lost_is_paid_all_the_same(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_page_whose_answer_was_lost_is_paid_all_the_same(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Nobody was shown its address; should it be paid anyhow, it is credited, also when it was given up before."""
     for given_up in (False, True):
         with monkeypatch.context() as patch:

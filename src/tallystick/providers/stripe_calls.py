@@ -24,7 +24,9 @@ RETRIES: Final = 2
 CONNECT_SECONDS: Final = 5
 READ_SECONDS: Final = 30  # Stripe asks banks while we wait
 PAGE: Final = 100  # the largest there is
-_SAYS_NOTHING: Final = frozenset({401, 403, 408, 409, 424, 429})  # of our key Stripe says no: not of the request
+_SAYS_NOTHING: Final = frozenset(
+    {401, 403, 408, 409, 424, 429}
+)  # of our key Stripe says no: not of the request
 _MISSING: Final = "resource_missing"
 
 

@@ -33,7 +33,13 @@ from tallystick.store.results import idempotency_of
 SCOPE: Final = "payments"
 TRIES: Final = 5
 _CLOSED: Final = frozenset({"won", "lost", "closed"})
-_GRAVEST: Final = ("open", "inquiry", "lost", "won", "closed")  # of several disputes of one payment, which is told
+_GRAVEST: Final = (
+    "open",
+    "inquiry",
+    "lost",
+    "won",
+    "closed",
+)  # of several disputes of one payment, which is told
 
 Mark = Callable[[Connection, str], None]
 

@@ -79,9 +79,7 @@ class Reconciler:
         now = self._context.now()
         with self._context.database.read() as connection:
             payments = store.to_look_at(connection, provider=self._provider.name, now=now, limit=BATCH)
-            refunds = store.refunds_to_look_at(
-                connection, provider=self._provider.name, now=now, limit=BATCH
-            )
+            refunds = store.refunds_to_look_at(connection, provider=self._provider.name, now=now, limit=BATCH)
         for row in payments:
             self._look(row)
         for refund in refunds:

@@ -50,7 +50,9 @@ AGAIN: Final = 2 * MINUTE
 _NEVER_ARRIVED: Final = "never_arrived"
 SAME_KEY: Final = DAY  # for how long the provider remembers a key
 CAPS: Final = frozenset({"daily_cap", "monthly_cap"})
-_QUIET: Final = frozenset({"enough", "idle", "frozen"})  # then the next charge, or the thaw, says that it is wanted
+_QUIET: Final = frozenset(
+    {"enough", "idle", "frozen"}
+)  # then the next charge, or the thaw, says that it is wanted
 
 log = structlog.get_logger(__name__)
 
@@ -382,9 +384,7 @@ class Refills:
         elif now - row.created_at < SAME_KEY:
             self.charge(row)
         else:
-            self._refused(
-                row, ProviderRefused("the payment never reached the provider", code=_NEVER_ARRIVED)
-            )
+            self._refused(row, ProviderRefused("the payment never reached the provider", code=_NEVER_ARRIVED))
 
     def _book(self, row: PaymentRow, payment: Payment) -> None:
         if self._fulfilment.book(row, Facts(payment=payment)) is None:
