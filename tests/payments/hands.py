@@ -89,8 +89,8 @@ class Hands(Protocol):
         """An event as it is sent now."""
         ...
 
-    def payments(self) -> list[Payment]:
-        """All payments that there are, oldest first."""
+    def payments(self, since: int = 0) -> list[Payment]:
+        """All payments that were made from a moment on, oldest first."""
         ...
 
     def last_page(self) -> str:
@@ -198,15 +198,16 @@ class SimulatedHands(Simulation):
         body = body_of(event)
         return body, sign(body, secret=secret, now=self.now())
 
-    def payments(self) -> list[Payment]:
-        found = [self.provider_.payment(each) for each in self._ids(PaymentDocument.kind)]
+    def payments(self, since: int = 0) -> list[Payment]:
+        found = [self.provider_.payment(each) for each in self._ids(PaymentDocument.kind, since)]
         return [each for each in found if each is not None]
 
     def last_page(self) -> str:
         return self._ids(PageDocument.kind)[-1]
 
-    def _ids(self, kind: str) -> list[str]:
-        query = simulated_objects.select().where(simulated_objects.c.kind == kind)
+    def _ids(self, kind: str, since: int = 0) -> list[str]:
+        made_since = simulated_objects.c.created_at >= since
+        query = simulated_objects.select().where(simulated_objects.c.kind == kind, made_since)
         with self.database.read() as connection:
             found = connection.execute(query.order_by(simulated_objects.c.number))
             return [row.id for row in found]
@@ -293,8 +294,10 @@ class StripeHands:
         found = self.double.outbox.message(event)
         return found.body, found.signature
 
-    def payments(self) -> list[Payment]:
-        made = self.double.account.all("payment_intent")
+    def payments(self, since: int = 0) -> list[Payment]:
+        made = [
+            each for each in self.double.account.all("payment_intent") if each["created"] * SECOND >= since
+        ]
         found = [self.driver.provider.payment(each["id"]) for each in reversed(made)]
         return [each for each in found if each is not None]
 
