@@ -218,7 +218,7 @@ class Simulation:
         self._settled(marked)
         self.report.counts["looked at"] += len(marked)
         customer_id = self.choices.customers[self.step % len(self.choices.customers)]
-        below = None if self.step % 3 == 0 else self.step % 50 * MICROS
+        below = None if self.step % 3 == 0 else self.step % 50 * 10 * MICROS
         process.database.transact(
             lambda connection: process.ledger.set_refill_below(
                 connection, customer_id, "credits", below, now=now

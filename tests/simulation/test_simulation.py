@@ -41,6 +41,7 @@ def test_crashes_repeats_and_overtaking_happen(sqlite_url: str) -> None:
         "refill asked for",
         "capture: done",
         "clawback: done",
+        "reinstatement: done",
         "charge: budget_exceeded",
         "charge: rate_limited",
         "charge: idempotency_key_reused",
