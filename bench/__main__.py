@@ -21,6 +21,7 @@ from bench.postgresql import measure_postgresql
 from bench.rest import measure_rest
 from bench.results import Result
 from bench.settings import Settings
+from bench.webhooks import measure_webhooks
 from bench.writer_profile import profile_writer
 
 RESULTS = Path(__file__).with_name("results.json")
@@ -32,6 +33,7 @@ BENCHMARKS: dict[str, Callable[[Settings], list[Result]]] = {
     "postgresql": measure_postgresql,
     "http": measure_rest,
     "growth": measure_growth,
+    "webhooks": measure_webhooks,
 }
 
 

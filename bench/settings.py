@@ -18,6 +18,7 @@ class Settings:
     many_wallets: int = 10_000
     many_charges: int = 1_000_000
     balances: int = 2000
+    events: int = 1000
     with_peers: bool = True
 
     @classmethod
@@ -32,5 +33,6 @@ class Settings:
             many_wallets=50,
             many_charges=1000,
             balances=20,
+            events=20,
             with_peers=with_peers,
         )

@@ -50,6 +50,9 @@ NAMES = [
     "growth_memory",
     "growth_balance_service",
     "growth_balance_http",
+    "webhooks_service",
+    "webhooks_http",
+    "webhooks_charges",
 ]
 PEERLESS = {"postgresql_threads", "postgresql_coroutines"}
 

@@ -109,6 +109,11 @@ class ProviderEvents:
         return mark
 
     def _checkout(self, event: Event, mark: Mark) -> str | None:
+        with self._context.database.read() as connection:
+            known = store.by_provider_id(connection, self._provider.name, "checkout", event.subject_id)
+        if known is not None:  # as nearly always: then it is asked for once
+            row = self._fulfilment.look(known.id, mark=mark)
+            return None if row is None else row.status
         page = self._provider.checkout(event.subject_id)
         if page is None:
             return None

@@ -69,6 +69,17 @@ class PaymentRow:
 _COLUMNS: Final = tuple(payments.c[name] for name in PaymentRow.__slots__)
 
 
+# Built once: each event asks them, and building a query costs more than running it.
+_BY_ID: Final = sa.select(*_COLUMNS).where(payments.c.id == sa.bindparam("number"))
+_BY_ID_LOCKED: Final = _BY_ID.with_for_update()
+_BY_CHECKOUT: Final = sa.select(*_COLUMNS).where(
+    payments.c.checkout == sa.bindparam("value"), payments.c.provider == sa.bindparam("provider")
+)
+_IS_HANDLED: Final = sa.select(sa.literal(1)).where(
+    stripe_events.c.provider == sa.bindparam("provider"), stripe_events.c.id == sa.bindparam("event")
+)
+
+
 def _read(row: Row[Any] | None) -> PaymentRow | None:
     return None if row is None else PaymentRow(*tuple(row))
 
@@ -95,8 +106,7 @@ def _unless_there(table: sa.Table, values: Mapping[str, object]) -> sa.TextClaus
 
 def by_id(connection: Connection, number: int, *, lock: bool = False) -> PaymentRow | None:
     """A payment; with ``lock``, nobody else changes it until the end of the transaction."""
-    query = sa.select(*_COLUMNS).where(payments.c.id == number)
-    return _read(connection.execute(query.with_for_update() if lock else query).first())
+    return _read(connection.execute(_BY_ID_LOCKED if lock else _BY_ID, {"number": number}).first())
 
 
 def by_idempotency(connection: Connection, idempotency: str) -> PaymentRow | None:
@@ -108,6 +118,8 @@ def by_idempotency(connection: Connection, idempotency: str) -> PaymentRow | Non
 
 def by_provider_id(connection: Connection, provider: str, column: str, value: str) -> PaymentRow | None:
     """The payment with a ``checkout``, ``reference`` or ``invoice`` of the provider's."""
+    if column == "checkout":
+        return _read(connection.execute(_BY_CHECKOUT, {"value": value, "provider": provider}).first())
     query = sa.select(*_COLUMNS).where(payments.c[column] == value, payments.c.provider == provider)
     return _read(connection.execute(query).first())
 
@@ -379,10 +391,7 @@ def open_disputes(connection: Connection, *, limit: int) -> Sequence[DisputeRow]
 
 def event_is_handled(connection: Connection, provider: str, event_id: str) -> bool:
     """Whether an event was handled, and its effect committed."""
-    query = sa.select(sa.literal(1)).where(
-        stripe_events.c.provider == provider, stripe_events.c.id == event_id
-    )
-    return connection.execute(query).first() is not None
+    return connection.execute(_IS_HANDLED, {"provider": provider, "event": event_id}).first() is not None
 
 
 def handled_among(connection: Connection, provider: str, event_ids: Sequence[str]) -> set[str]:
