@@ -57,9 +57,10 @@ def measure_webhooks(settings: Settings) -> list[Result]:
 
 def _handled(settings: Settings, name: str, rounds: list[Figures]) -> Result:
     figure = middle(rounds, "per_s")
+    where = "POST /billing/webhook" if name == "http" else "the service"
     return Result(
         name=f"webhooks_{name}",
-        what=f"{settings.events:,} events of payments through {'POST /billing/webhook' if name == 'http' else 'the service'}",
+        what=f"{settings.events:,} events of payments through {where}",
         figure=figure,
         unit="events/s",
         beside="the same events again",
@@ -97,7 +98,11 @@ def _charges(settings: Settings) -> Result:
 
 
 def _through_service(settings: Settings) -> Figures:
-    with _paid(settings, settings.events) as (url, economy, bodies), on_one_core(), _open(url, economy) as tally:
+    with (
+        _paid(settings, settings.events) as (url, economy, bodies),
+        on_one_core(),
+        _open(url, economy) as tally,
+    ):
         send = partial(_receive, tally)
         figures = _both(bodies, send, _secret(tally))
         _check(tally, settings.events)

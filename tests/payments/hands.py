@@ -118,33 +118,41 @@ class SimulatedHands(Simulation):
         self.provider_: SimulatedPayments = tally.simulated_payments
 
     def now(self) -> int:
+        """The time of the whole system."""
         return self.clock()
 
     def advance(self, duration: str) -> None:
+        """Time passes."""
         self.clock.micros = add(self.clock.micros, parse_duration(duration))
         while self.provider_.run_once():
             pass
 
     def provider(self) -> None:  # type: ignore[override] # a Tally makes its own
-        return None
+        """None: a Tally makes its own."""
 
     def pay(self, page: str, card: CardWord = "good") -> None:  # type: ignore[override]
+        """Somebody pays on a page, or tries to."""
         if self.provider_.pay(page, CARDS[card]) == "unconfirmed":
             assert "done" == self.provider_.pay(page, CARDS[card], confirmed=True)
 
     def act(self, payment: str, action: str) -> None:
+        """Something by hand that must work."""
         assert self.provider_.act(payment, action) is not None
 
     def refund(self, payment: str, cents: int) -> None:
+        """A refund in the dashboard."""
         assert self.provider_.act(payment, "refund", amount_cents=cents) is not None
 
     def fail_refund(self, payment: str) -> None:
+        """The newest refund comes back."""
         self.act(payment, "fail-refund")
 
     def detach_card(self, payment: str) -> None:
+        """The card that a payment was made with is not saved any more."""
         self.act(payment, "detach-card")
 
     def delete_payer(self, payer: str) -> None:
+        """The payer is deleted at the provider."""
         with self._books() as books:
             document = books.get(PayerDocument, payer)
             document.cards.clear()
@@ -152,6 +160,7 @@ class SimulatedHands(Simulation):
             books.tell("customer.deleted", "payer", payer)
 
     def change(self, thing: str, **fields: Any) -> None:
+        """A page or a payment is not what was ordered: amount_cents, currency, payer, reference."""
         with self._books() as books:
             document = books.find(PageDocument, thing) or books.get(PaymentDocument, thing)
             for name, value in fields.items():
@@ -164,13 +173,14 @@ class SimulatedHands(Simulation):
         with self.database.write() as connection:
             yield Books(
                 connection=connection,
-                making=self.provider_._making,
+                making=self.provider_._making,  # noqa: SLF001 - what the provider makes ids with
                 now=now,
                 public_url=PUBLIC,
                 told_at=now,
             )
 
     def take_events(self) -> list[Told]:
+        """What was told since the last time; the provider sends none of it by itself any more."""
         rows = simulated_events
         with self.database.write() as connection:
             found = connection.execute(
@@ -191,7 +201,8 @@ class SimulatedHands(Simulation):
         ]
 
     def message(self, event: Told) -> tuple[bytes, str]:
-        self.provider_._signing_secret()
+        """An event as it is sent now."""
+        self.provider_._signing_secret()  # noqa: SLF001 - it is made when it is first asked for
         with self.database.read() as connection:
             secret = settings.get(connection, SECRET)
         assert secret is not None
@@ -199,10 +210,12 @@ class SimulatedHands(Simulation):
         return body, sign(body, secret=secret, now=self.now())
 
     def payments(self, since: int = 0) -> list[Payment]:
+        """All payments that were made from a moment on, oldest first."""
         found = [self.provider_.payment(each) for each in self._ids(PaymentDocument.kind, since)]
         return [each for each in found if each is not None]
 
     def last_page(self) -> str:
+        """The page that was made last."""
         return self._ids(PageDocument.kind)[-1]
 
     def _ids(self, kind: str, since: int = 0) -> list[str]:
@@ -227,35 +240,45 @@ class StripeHands:
         self.tally = tally
 
     def now(self) -> int:
+        """The time of the whole system."""
         return self.driver.now()
 
     def advance(self, duration: str) -> None:
+        """Time passes."""
         self.double.advance_to(add(self.now(), parse_duration(duration)) // SECOND)
 
     def provider(self) -> PaymentProvider:
+        """A provider for another Tally; None where a Tally makes its own."""
         return StripeDriver(self.double).provider
 
     def pay(self, page: str, card: CardWord = "good") -> None:
+        """Somebody pays on a page, or tries to."""
         found = self.driver.provider.checkout(page)
         assert found is not None
         self.driver.pay(found, card)
 
     def settle(self, payment: str, *, succeeded: bool) -> None:
+        """A late payment comes, or does not."""
         self.driver.settle(payment, succeeded=succeeded)
 
     def dispute(self, payment: str) -> None:
+        """The bank takes the money."""
         self.driver.dispute(payment)
 
     def inquire(self, payment: str) -> None:
+        """The bank asks."""
         self.driver.inquire(payment)
 
     def decide(self, payment: str, *, won: bool) -> None:
+        """The bank decides."""
         self.driver.decide(payment, won=won)
 
     def refund(self, payment: str, cents: int) -> None:
+        """A refund in the dashboard."""
         self.double.refund(self.driver.charge_of(payment), amount=cents)
 
     def fail_refund(self, payment: str) -> None:
+        """The newest refund comes back."""
         [newest, *_] = [
             each
             for each in self.double.account.all("refund", payment_intent=payment)
@@ -264,12 +287,15 @@ class StripeHands:
         self.double.refund_fails(newest["id"])
 
     def detach_card(self, payment: str) -> None:
+        """The card that a payment was made with is not saved any more."""
         self.double.detach(self.double.account.objects[payment]["payment_method"])
 
     def delete_payer(self, payer: str) -> None:
+        """The payer is deleted at the provider."""
         self.double.delete_customer(payer)
 
     def change(self, thing: str, **fields: Any) -> None:
+        """A page or a payment is not what was ordered: amount_cents, currency, payer, reference."""
         found = self.double.account.objects[thing]
         if found["object"] == "checkout.session":
             names = {
@@ -286,15 +312,18 @@ class StripeHands:
             found[names.get(name, name)] = value
 
     def take_events(self) -> list[Told]:
+        """What was told since the last time; the provider sends none of it by itself any more."""
         queued = self.double.outbox.pending()
         self.double.outbox.drop()
         return queued
 
     def message(self, event: Told) -> tuple[bytes, str]:
+        """An event as it is sent now."""
         found = self.double.outbox.message(event)
         return found.body, found.signature
 
     def payments(self, since: int = 0) -> list[Payment]:
+        """All payments that were made from a moment on, oldest first."""
         made = [
             each for each in self.double.account.all("payment_intent") if each["created"] * SECOND >= since
         ]
@@ -302,4 +331,5 @@ class StripeHands:
         return [each for each in found if each is not None]
 
     def last_page(self) -> str:
+        """The page that was made last."""
         return str(self.double.account.all("checkout.session")[0]["id"])

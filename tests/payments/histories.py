@@ -94,7 +94,7 @@ class History:
         what = {"package": "middle"} if self.dice.random() < 0.3 else {"amount": self.dice.randint(10, 40)}
         for _ in range(2):
             try:
-                view = self.shop.order(customer=self.name, key=key, **what)  # type: ignore[arg-type]
+                view = self.shop.order(customer=self.name, key=key, **what)
             except (Crash, PaymentsUnavailable):
                 continue
             self.pages.append(view.session_id)
@@ -341,7 +341,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(dir=asked.folder) as folder:
         run(seed=asked.seed, count=asked.count, provider=asked.provider, folder=Path(folder))
     seconds = time.monotonic() - started
-    print(f"{asked.count} histories from seed {asked.seed} on {asked.provider}: {seconds:.0f} s")
+    sys.stdout.write(f"{asked.count} histories from seed {asked.seed} on {asked.provider}: {seconds:.0f} s\n")
     return 0
 
 

@@ -148,7 +148,7 @@ def test_a_repeat_gives_the_same_page(shop: Shop) -> None:
 
 
 def test_one_key_at_the_same_moment(shop: Shop) -> None:
-    """Many that come at once with one key and one body get one page; with another body, a refusal or the page of the winner's."""
+    """Many that come at once with one key and one body get one page; with another body, a refusal or that page."""
     pages = at_once([lambda: shop.order(key="mine")] * 6)
     assert 1 == len({page.session_id for page in pages})  # type: ignore[union-attr]
     assert 1 == len(shop.rows())
@@ -247,7 +247,7 @@ def test_what_is_paid_for_real_is_not_a_test(shop: Shop) -> None:
         found = shop.tally.payment_provider.checkout(view.session_id)
         assert found is not None
         provider.answers["checkout"] = replace(found, live=True)
-        shop.tally.fulfilment._provider = provider  # type: ignore[assignment]
+        shop.tally.fulfilment._provider = provider  # type: ignore[assignment] # noqa: SLF001
     else:
         view = shop.order()
         shop.hands.pay(view.session_id)

@@ -30,7 +30,7 @@ def test_pitfall_28_two_events_of_one_payment_credit_once(shop: Shop) -> None:
     assert 2 <= len(events)
     row = shop.payment(view.payment_id)
     looks = [lambda: shop.tally.checkouts.look(to_text("pay", row.id), row.token).status] * 2
-    at_once([*(lambda event=event: shop.send(event) for event in events * 2), *looks])  # type: ignore[misc]
+    at_once([*(lambda event=event: shop.send(event) for event in events * 2), *looks])
     for event in reversed(events):
         shop.send(event)
     assert 2_000 == shop.balance()
