@@ -2,7 +2,7 @@
 
 import pytest
 
-from tallystick.ports import Dispute, Payment, ProviderRefused
+from tallystick.ports import Dispute, OutcomeUnknown, Payment, ProviderRefused
 from tallystick.providers.stripe import StripePayments
 from tests.providers.orders import moment, pack, refill, there
 from tests.stripe_double import StripeDouble
@@ -25,6 +25,24 @@ def charge_of(double: StripeDouble, payment: Payment) -> str:
 def made(double: StripeDouble) -> int:
     """How many payments there are at Stripe."""
     return len(double.account.all("payment_intent"))
+
+
+def test_a_key_that_is_not_valid_says_nothing_of_the_card(
+    stripe_double: StripeDouble, payer: str, card: str
+) -> None:
+    """While an operator's key is wrong, no customer's card counts as declined: the outcome is not known."""
+    del card
+    wrong = StripePayments(
+        "sk_test_of_somebody_else",
+        webhook_secrets=[],
+        api_base=stripe_double.url,
+        now=lambda: moment(stripe_double),
+    )
+    with pytest.raises(OutcomeUnknown):
+        wrong.charge_card(refill(payer), key="k")
+    with pytest.raises(OutcomeUnknown):
+        wrong.create_checkout(pack(payer, now=moment(stripe_double)), key="c")
+    assert 0 == made(stripe_double)
 
 
 # --- with a saved card -------------------------------------------------------------------------------------
