@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from tallystick.core.payments import credits_lost
 from tallystick.services import payment_state
 from tallystick.services.fulfilment import Fulfilment
 from tests.payments.histories import run
@@ -27,7 +28,7 @@ def test_more_histories(tmp_path: Path, provider: str, count: int) -> None:
 def test_a_mistake_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrong: str) -> None:
     """Histories are worth something only if a bug makes one of them fail."""
     if wrong.startswith("one"):
-        right = payment_state.credits_lost
+        right = credits_lost
         monkeypatch.setattr(payment_state, "credits_lost", lambda *figures: max(right(*figures) - 1, 0))
     else:
         monkeypatch.setattr(Fulfilment, "look", lambda *_, **__: None)
