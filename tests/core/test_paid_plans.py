@@ -288,13 +288,15 @@ def test_an_unlimited_plan_is_paid_too() -> None:
     assert ((("credits", after, None),)) == payer.end().covers
 
 
-def test_a_month_that_was_over_before_it_was_told_changes_no_plan() -> None:
-    """It was paid for, and its credits have expired."""
+def test_a_month_that_was_over_before_it_was_told_brings_the_plan_that_was_paid() -> None:
+    """Its credits have expired; while the subscription runs, the customer has its plan and waits for the next bill."""
     payer = Payer()
     payer.now = START + 3 * MONTH
     result = payer.pay(Bill(0, 0, "small"))
-    assert ("free", None) == (result.plan, result.paid_by)
+    assert ("small", "sub") == (result.plan, result.paid_by)
     assert {START + MONTH: 100} == payer.granted()
+    payer.pay(Bill(3, 0, "small"))
+    assert {START + MONTH: 100, START + 4 * MONTH: 100} == payer.granted()
 
 
 def test_bills_of_last_year_are_forgotten() -> None:

@@ -54,7 +54,10 @@ def balance(user: httpx.Client) -> float:
 
 
 def pay(page: Page, card: str) -> None:
-    """Choose a card and press the button."""
+    """Choose a card and press the button; the cards that do not simply pay are shown on demand."""
+    more = page.locator("details:not([open]) summary")
+    if more.count():
+        more.first.click()
     page.locator(f'input[name="card"][value="{card}"]').check()
     page.locator('button[value="pay"]').click()
 

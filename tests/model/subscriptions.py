@@ -26,7 +26,9 @@ class Subscriptions(State):
             if operation.running and (later or (operation.newest and operation.start == customer.paid_since)):
                 self._pays_for(customer, plan, operation.start)
             made = self._top_up(customer, plan, customer.granted, name)
-        elif operation.running and operation.end > (customer.period[1] if mine else self.now):
+        elif operation.running and (
+            customer.payer is None or operation.end > (customer.period[1] if mine else self.now)
+        ):
             self._put_away(customer)
             known = any(key[0] == name[0] for key in customer.earlier if isinstance(key, tuple))
             customer.payer, customer.period = operation.subscription, (operation.start, operation.end)

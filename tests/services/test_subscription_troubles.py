@@ -14,7 +14,7 @@ from tallystick.ports import Event
 from tallystick.services.plans import Plans
 from tallystick.services.subscription_looks import SubscriptionLooks
 from tallystick.services.subscriptions import Subscriptions
-from tests.services.subscribers import GOOD, Flaky, Subscriber
+from tests.services.subscribers import GOOD, THEN_DECLINED, Flaky, Subscriber
 
 
 @pytest.fixture
@@ -252,3 +252,12 @@ def test_programs_take_turns(sue: Subscriber) -> None:
             sue.clock.set(moment)
             tally.run_all()
         assert [10, 1000, 1000, 1000, 1000] == sue.granted()
+
+
+def test_a_payment_that_is_told_when_its_month_is_over(sue: Subscriber) -> None:
+    """The renewal was declined before anybody heard of the first bill: the plan is there, as in any month past due."""
+    assert "done" == sue.pay(sue.ask("pro"), THEN_DECLINED)
+    sue.clock.advance("P1M")
+    sue.tally.run_all()
+    assert ("pro", "past_due") == (sue.plan_of(), sue.see().status)
+    assert 1000 in sue.granted()

@@ -80,12 +80,20 @@ class PaidPeriod(Operation):
             if self.running and (self.start, self.newest) > (membership.paid_from or 0, False):
                 self._take_over(book, transaction, membership)
             self._grant(book, membership.granted)
-        elif self.running and self.end > (membership.period_end if is_ours else book.now):
+        elif self.running and (self._is_first(membership) or self.end > self._latest(book, membership)):
             self._begin_period(book, transaction, membership, follows=is_ours)
         else:
             self._grant_late(book, membership, is_ours=is_ours)
         book.changed_memberships[self.customer_id] = membership
         return change.result(transaction)
+
+    def _is_first(self, membership: Membership) -> bool:
+        """Whether nothing pays for the customer's plan yet: then a month that was paid counts, however late we hear of it."""
+        return membership.paid_by is None
+
+    def _latest(self, book: Book, membership: Membership) -> int:
+        """What a bill must reach beyond to bring another period: its own subscription's last one, or the present."""
+        return membership.period_end if membership.paid_by == self.subscription else book.now
 
     def _take_over(self, book: Book, transaction: Transaction, membership: Membership) -> None:
         """The bill's plan is the customer's from now on."""
