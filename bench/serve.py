@@ -30,7 +30,8 @@ async def do_nothing(caller: CallerOf, body: UsageBody, key: IdempotencyKey = No
 
 def with_nothing(*arguments: object, **options: object) -> FastAPI:
     """The usual application with the route before ``POST /charges``: routes are tried in order."""
-    app = create_app(*arguments, **options, extra_routes=[routes])  # type: ignore[arg-type] # passed on as they came
+    options["extra_routes"] = [*options.get("extra_routes", ()), routes]  # type: ignore[misc] # a list of routers
+    app = create_app(*arguments, **options)  # type: ignore[arg-type] # passed on as they came
     found = app.router.routes
     [nothing] = [route for route in found if getattr(route, "path", "") == NOTHING]
     found.remove(nothing)

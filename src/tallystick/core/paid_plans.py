@@ -88,7 +88,7 @@ class PaidPeriod(Operation):
         return change.result(transaction)
 
     def _is_first(self, membership: Membership) -> bool:
-        """Whether nothing pays for the customer's plan yet: then a month that was paid counts, however late we hear of it."""
+        """Whether nothing pays for the plan yet: then a month that was paid counts, however late we hear of it."""
         return membership.paid_by is None
 
     def _latest(self, book: Book, membership: Membership) -> int:

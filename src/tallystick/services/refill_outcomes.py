@@ -15,7 +15,7 @@ from tallystick.services.context import Context
 from tallystick.store import refills
 from tallystick.store.payments import PaymentRow
 
-NO_CARD: Final = "no card is saved: save one, then enable automatic refills again"
+NO_CARD: Final = "no card is saved: refills begin as soon as one is (POST /billing/card)"
 GONE: Final = "automatic refills are not offered any more"
 _HARD: Final = "the card was declined for good: save another, then enable automatic refills again"
 _ODD: Final = "what the last refill was charged is not what was ordered: ask the operator"

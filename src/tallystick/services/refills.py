@@ -189,7 +189,8 @@ class Refills:
             )
 
     def card_gone(self, customer_id: int, connection: Connection) -> None:
-        """A customer's last card is gone."""
+        """A customer has no card any more, or none yet."""
+        refills.take_request(connection, customer_id)
         row = refills.get(connection, customer_id, lock=True)
         if row is not None and row.enabled and row.paused_at is None:
             pause(connection, self._context, row, NO_CARD)
@@ -244,10 +245,25 @@ class Refills:
     def begin(self, customer_id: int) -> PaymentRow | None:
         """Decide whether a customer's credits are to be refilled now, and do it; None when they are not."""
         settle_if_due(self._context, customer_id)
+        if self._lacks_card(customer_id):
+            self._context.database.transact(lambda connection: self.card_gone(customer_id, connection))
+            return None
         row = self._context.database.transact(lambda connection: self._decide(connection, customer_id))
         if row is not None:
             self.charge(row)
         return row
+
+    def _lacks_card(self, customer_id: int) -> bool:
+        """Whether refills are on and there is nothing to charge: then nothing is tried, and the customer is told."""
+        with self._context.database.read() as connection:
+            setting = refills.get(connection, customer_id)
+            payer = store.payer_of(connection, self._provider.name, customer_id)
+        if setting is None or not setting.enabled or setting.paused_at is not None:
+            return False
+        try:
+            return payer is None or self._provider.default_card(payer) is None
+        except OutcomeUnknown:
+            return False  # The charge itself will tell.
 
     def _decide(self, connection: Connection, customer_id: int) -> PaymentRow | None:
         """Under the lock of the customer's setting: write the payment down, or when to look again."""
