@@ -128,7 +128,8 @@ class Fulfilment:
             self._move_credits(connection, after, verdict.clawed_back - row.clawed_back)
             values["clawed_back"] = verdict.clawed_back
         values["looks"] = row.looks + 1 if verdict.look_at is not None else 0
-        store.change(connection, row.id, **values)
+        changed = {name: value for name, value in values.items() if getattr(row, name) != value}
+        store.change(connection, row.id, **changed)
         after = replace(row, **values, version=row.version + 1)
         self._note_disputes(connection, after, facts)
         if after.refunded_cents < row.refunded_cents:  # one of them failed late: the worker finds out which
