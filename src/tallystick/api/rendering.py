@@ -11,6 +11,7 @@ from typing import Any, Final
 import msgspec
 from starlette.responses import Response
 
+from tallystick.core.amounts import MICROS_PER_CENT
 from tallystick.core.decimals import format_amount
 from tallystick.core.ids import to_text
 from tallystick.core.times import format_rfc3339
@@ -45,7 +46,7 @@ def price(picos: int) -> msgspec.Raw:
 
 def cents(amount: int) -> msgspec.Raw:
     """Cents as dollars."""
-    return number(amount * 10_000)
+    return number(amount * MICROS_PER_CENT)
 
 
 def moment(micros: int | None) -> str | None:

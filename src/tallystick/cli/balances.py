@@ -8,7 +8,15 @@ import typer
 from rich.console import Console, RenderableType
 
 from tallystick.cli.frame import Noun, Output, Session
-from tallystick.cli.options import CursorOption, CustomerOption, KeyOption, LimitOption, UnitOption
+from tallystick.cli.options import (
+    CursorOption,
+    CustomerOption,
+    FromOption,
+    KeyOption,
+    LimitOption,
+    ToOption,
+    UnitOption,
+)
 from tallystick.cli.rendering import answer_facts, facts, moment, text
 from tallystick.cli.tables import Column, Row, table
 
@@ -83,12 +91,8 @@ def billing_history(
     type_: Annotated[
         str | None, typer.Option("--type", help="Only this type, such as usage or refund.")
     ] = None,
-    start: Annotated[
-        str | None, typer.Option("--from", metavar="TIME", help="From this moment on (RFC 3339).")
-    ] = None,
-    end: Annotated[
-        str | None, typer.Option("--to", metavar="TIME", help="Before this moment (RFC 3339).")
-    ] = None,
+    start: FromOption = None,
+    end: ToOption = None,
     limit: LimitOption = 20,
     cursor: CursorOption = None,
 ) -> Output:

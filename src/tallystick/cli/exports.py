@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 
 from tallystick.cli.frame import Noun, Output, Session
-from tallystick.cli.options import CustomerOption, UnitOption
+from tallystick.cli.options import CustomerOption, FromOption, ToOption, UnitOption
 from tallystick.cli.problems import Problem
 from tallystick.cli.rendering import console, text
 
@@ -23,10 +23,6 @@ CSV: Final = "text/csv"
 
 noun = Noun("export", "CSV files for finance: statements, usage by day and meter, payments.")
 
-FromOption = Annotated[
-    str | None, typer.Option("--from", metavar="TIME", help="From this moment on (RFC 3339).")
-]
-ToOption = Annotated[str | None, typer.Option("--to", metavar="TIME", help="Before this moment (RFC 3339).")]
 OutputOption = Annotated[
     Path | None,
     typer.Option(

@@ -47,6 +47,10 @@ CustomerOption = Annotated[
 UnitOption = Annotated[
     str | None, typer.Option("--unit", help="The unit; without it the economy's primary one.")
 ]
+FromOption = Annotated[
+    str | None, typer.Option("--from", metavar="TIME", help="From this moment on (RFC 3339).")
+]
+ToOption = Annotated[str | None, typer.Option("--to", metavar="TIME", help="Before this moment (RFC 3339).")]
 LimitOption = Annotated[int, typer.Option("--limit", min=1, max=100, help="How many to show.")]
 CursorOption = Annotated[str | None, typer.Option("--cursor", help="Go on after a page: its next_cursor.")]
 KeyOption = Annotated[

@@ -18,6 +18,7 @@ __all__ = [
     "INT64_MAX",
     "MAX_AMOUNT_MICROS",
     "MICROS",
+    "MICROS_PER_CENT",
     "PICOS",
     "Rounding",
     "fee_of",
@@ -32,6 +33,7 @@ __all__ = [
 
 PICOS = 10**12
 BASIS_POINTS = 10_000
+MICROS_PER_CENT = 10_000  # a dollar is a unit, and a cent a hundredth of it
 MAX_AMOUNT_MICROS = 10**15
 INT64_MAX = 2**63 - 1
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from tallystick.core.amounts import pro_rata_floor
 from tallystick.core.catalog import AutoRefill
 from tallystick.core.times import DAY, HOUR, MINUTE, add, add_months, day_start, month_start
 
@@ -30,7 +31,7 @@ def credits_lost(credits_micros: int, amount_cents: int, lost_cents: int) -> int
     """
     if lost_cents >= amount_cents:
         return credits_micros
-    return credits_micros * lost_cents // amount_cents
+    return pro_rata_floor(lost_cents, amount_cents, credits_micros)
 
 
 def refill_cents(*, available: int, threshold: int, amount_cents: int, credits_for_amount: int) -> int:

@@ -217,11 +217,7 @@ class Billing:
         settle_if_due(context, customer_id)
         with context.database.read() as connection:
             wallet = wallet_in(wallets.of_customer(connection, customer_id), context, unit)
-            after, upto = 0, wallet.sequence
-            if start is not None:
-                after = statements.count_before(connection, wallet.id, last=wallet.sequence, moment=start)
-            if end is not None:
-                upto = statements.count_before(connection, wallet.id, last=wallet.sequence, moment=end)
+            after, upto = statements.span(connection, wallet.id, last=wallet.sequence, start=start, end=end)
             if before is not None:
                 upto = min(upto, before - 1)
             rows = statements.page(
@@ -243,9 +239,8 @@ class Billing:
         settle_if_due(context, customer_id)
         with context.database.read() as connection:
             wallet = wallet_in(wallets.of_customer(connection, customer_id), context, unit)
-            after = statements.count_before(connection, wallet.id, last=wallet.sequence, moment=start)
-            upto = statements.count_before(
-                connection, wallet.id, last=wallet.sequence, moment=day_start(now) + DAY
+            after, upto = statements.span(
+                connection, wallet.id, last=wallet.sequence, start=start, end=day_start(now) + DAY
             )
             rows = statements.by_day(connection, wallet.id, after=after, upto=upto)
         days = tuple(

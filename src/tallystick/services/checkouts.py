@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final
 
+from sqlalchemy.engine import Connection
+
 from tallystick.core import errors
 from tallystick.core.catalog import Economy, Pack
 from tallystick.core.ids import from_text, to_text
@@ -40,7 +42,6 @@ class Item:
     unit: str
     credits: int
     cents: int
-    price: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +99,7 @@ class Checkouts:
             )
         customer_id = self._customers.resolve(caller, customer)
         economy = self._context.economy()
-        item = self._pack(economy.pack(package)) if package is not None else _amount(economy, amount)
+        item = _pack(economy.pack(package)) if package is not None else _amount(economy, amount)
         self._check_right(customer_id, economy)
         fields: dict[str, Any] = {"idempotency": None, "request_digest": None}
         if idempotency_key is not None:
@@ -120,18 +121,6 @@ class Checkouts:
         if row.checkout is None:
             row = self._open(row)
         return Answer(self._view(row), replayed=True)
-
-    def _pack(self, pack: Pack) -> Item:
-        price = None if pack.stripe_price_env is None else self._prices.get(pack.stripe_price_env)
-        return Item(
-            kind="pack",
-            name=pack.name,
-            title=pack.title,
-            unit=pack.unit,
-            credits=pack.credits_micros,
-            cents=pack.price_usd_cents,
-            price=price,
-        )
 
     def _check_right(self, customer_id: int, economy: Economy) -> None:
         with self._context.database.read() as connection:
@@ -170,7 +159,7 @@ class Checkouts:
         }
         payer = payer_of(context, self._provider, customer_id)
 
-        def work(connection: Any) -> PaymentRow:  # noqa: ANN401 - SQLAlchemy's connection
+        def work(connection: Connection) -> PaymentRow:
             store.add_once(connection, **values, payer=payer)
             row = store.by_id(connection, number)
             if row is None:  # somebody else came first with this key
@@ -205,7 +194,7 @@ class Checkouts:
         with provider_errors():
             page = self._provider.create_checkout(order, key=f"checkout:{reference}")
 
-        def work(connection: Any) -> PaymentRow:  # noqa: ANN401 - SQLAlchemy's connection
+        def work(connection: Connection) -> PaymentRow:
             current = store.by_id(connection, row.id, lock=True)
             assert current is not None
             if current.checkout is None:
@@ -260,13 +249,16 @@ class Checkouts:
 
     def get(self, caller: Caller, payment_id: str) -> PaymentRow:
         """One payment. Raises ``NotFound``, also for another customer's."""
-        return self._row(caller, payment_id)
+        row = self._find(payment_id)
+        if row is None or not (caller.is_service or row.customer_id == caller.customer_id):
+            raise errors.NotFound("payment", payment_id)
+        return row
 
     def detail(
         self, caller: Caller, payment_id: str
     ) -> tuple[PaymentRow, Sequence[RefundRow], Sequence[DisputeRow]]:
         """One payment with its refunds, oldest first, and its disputes. Raises ``NotFound``."""
-        row = self._row(caller, payment_id)
+        row = self.get(caller, payment_id)
         with self._context.database.read() as connection:
             refunds = store.refunds_of(connection, row.id)
             disputes = store.disputes_of(connection, row.id)
@@ -284,25 +276,30 @@ class Checkouts:
 
         ``token`` is the one in that address. Raises ``NotFound``.
         """
-        number = from_text("pay", payment_id)
-        row = None
-        if number is not None:
-            with self._context.database.read() as connection:
-                row = store.by_id(connection, number)
+        row = self._find(payment_id)
         if row is None or not _same(row.token, token):
             raise errors.NotFound("payment", payment_id)
         if row.status in {"new", "open", "processing"}:
             row = self._fulfilment.look(row.id) or row
         return row
 
-    def _row(self, caller: Caller, payment_id: str) -> PaymentRow:
+    def _find(self, payment_id: str) -> PaymentRow | None:
         number = from_text("pay", payment_id)
-        if number is not None:
-            with self._context.database.read() as connection:
-                row = store.by_id(connection, number)
-            if row is not None and (caller.is_service or row.customer_id == caller.customer_id):
-                return row
-        raise errors.NotFound("payment", payment_id)
+        if number is None:
+            return None
+        with self._context.database.read() as connection:
+            return store.by_id(connection, number)
+
+
+def _pack(pack: Pack) -> Item:
+    return Item(
+        kind="pack",
+        name=pack.name,
+        title=pack.title,
+        unit=pack.unit,
+        credits=pack.credits_micros,
+        cents=pack.price_usd_cents,
+    )
 
 
 def _amount(economy: Economy, amount: Decimal | int | str | None) -> Item:

@@ -180,12 +180,7 @@ class Exports:
         settle_if_due(context, customer_id)
         with context.database.read() as connection:
             wallet = wallet_in(wallets.of_customer(connection, customer_id), context, unit)
-            last = wallet.sequence
-            after, upto = 0, last
-            if start is not None:
-                after = statements.count_before(connection, wallet.id, last=last, moment=start)
-            if end is not None:
-                upto = statements.count_before(connection, wallet.id, last=last, moment=end)
+            after, upto = statements.span(connection, wallet.id, last=wallet.sequence, start=start, end=end)
         span = _Span(customer_id, wallet.id, wallet.unit, after, upto)
         return Export(customer_id, wallet.unit, as_of, read(span))
 

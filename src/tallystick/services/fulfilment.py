@@ -17,12 +17,12 @@ from sqlalchemy.engine import Connection
 
 from tallystick.core import errors
 from tallystick.core.adjustments import ClawBack, Grant, Reinstate, SetFrozen
+from tallystick.core.amounts import MICROS_PER_CENT
 from tallystick.core.ids import to_text
 from tallystick.core.operations import Operation
 from tallystick.ports import Dispute, OutcomeUnknown, PaymentProvider
 from tallystick.services import payment_notices
 from tallystick.services.context import Context
-from tallystick.services.payers import MICROS_PER_CENT
 from tallystick.services.payment_state import Facts, Verdict, judge, next_look
 from tallystick.services.refill_outcomes import note_refill
 from tallystick.services.requests import digest_of
@@ -160,7 +160,7 @@ class Fulfilment:
             description=row.title,
             reference=reference,
             cost_micros=row.amount_cents * MICROS_PER_CENT,
-            **_once("refill" if row.kind == "refill" else "purchase", reference),
+            **once("refill" if row.kind == "refill" else "purchase", reference),
         )
         return int(self._post(connection, operation).id)
 
@@ -172,7 +172,7 @@ class Fulfilment:
             "caller": SCOPE,
             "grant_id": row.grant_id,
             "amount": abs(amount),
-            **_once("lost", f"{reference}:{row.version}"),
+            **once("lost", f"{reference}:{row.version}"),
         }
         operation: Operation
         if amount > 0:
@@ -250,7 +250,7 @@ class Fulfilment:
         return outcome.value()
 
 
-def _once(fact: str, key: str) -> dict[str, Any]:
+def once(fact: str, key: str) -> dict[str, Any]:
     """The fields that let a fact change the ledger once: the second wall, behind the row's own state."""
     text = f"{fact}:{key}"
     return {

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Final
 
 from tallystick.core import errors
-from tallystick.core.amounts import parse_amount
+from tallystick.core.amounts import MICROS_PER_CENT, parse_amount
 from tallystick.core.ids import to_text
 from tallystick.ports import OutcomeUnknown, PaymentProvider, ProviderRefused
 from tallystick.services.context import Context
 from tallystick.store import customers
 from tallystick.store import payments as store
-
-MICROS_PER_CENT: Final = 10_000
 
 
 def payer_of(context: Context, provider: PaymentProvider, customer_id: int) -> str:

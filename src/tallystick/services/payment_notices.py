@@ -7,11 +7,11 @@ from typing import Any
 
 from sqlalchemy.engine import Connection
 
+from tallystick.core.amounts import MICROS_PER_CENT
 from tallystick.core.decimals import to_decimal
 from tallystick.core.ids import to_text
 from tallystick.core.times import format_rfc3339
 from tallystick.services.context import Context
-from tallystick.services.payers import MICROS_PER_CENT
 from tallystick.store import notifications
 from tallystick.store.payments import DisputeRow, PaymentRow
 from tallystick.store.refills import RefillRow

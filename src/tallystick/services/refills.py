@@ -196,12 +196,16 @@ class Refills:
             pause(connection, self._context, row, NO_CARD)
 
     def _card(self, customer_id: int) -> Card | None:
-        with self._context.database.read() as connection:
-            payer = store.payer_of(connection, self._provider.name, customer_id)
+        """What can be charged, as far as the provider says."""
         try:
-            return None if payer is None else self._provider.default_card(payer)
+            return self._ask_card(customer_id)
         except OutcomeUnknown:
             return None
+
+    def _ask_card(self, customer_id: int) -> Card | None:
+        with self._context.database.read() as connection:
+            payer = store.payer_of(connection, self._provider.name, customer_id)
+        return None if payer is None else self._provider.default_card(payer)
 
     def _view(self, row: RefillRow, sale: PurchaseRange, card: Card | None) -> RefillView:
         waits = row.enabled and row.paused_at is None and row.next_try_at is not None
@@ -257,11 +261,10 @@ class Refills:
         """Whether refills are on and there is nothing to charge: then nothing is tried, and the customer is told."""
         with self._context.database.read() as connection:
             setting = refills.get(connection, customer_id)
-            payer = store.payer_of(connection, self._provider.name, customer_id)
         if setting is None or not setting.enabled or setting.paused_at is not None:
             return False
         try:
-            return payer is None or self._provider.default_card(payer) is None
+            return self._ask_card(customer_id) is None
         except OutcomeUnknown:
             return False  # The charge itself will tell.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final, Protocol
 
 from tallystick.core import errors
-from tallystick.core.amounts import parse_amount
+from tallystick.core.amounts import MICROS_PER_CENT, parse_amount
 from tallystick.ports import Payment, ProviderRefused
 from tallystick.services.context import Caller
 
@@ -20,7 +20,6 @@ ACTIONS: Final = (
     "fail",
     "detach-card",
 )
-_MICROS_PER_CENT: Final = 10_000
 
 
 class Simulation(Protocol):
@@ -62,6 +61,6 @@ class SimulatedControls:
 
 def _cents(amount: object) -> int:
     micros = parse_amount(amount)
-    if micros % _MICROS_PER_CENT:
+    if micros % MICROS_PER_CENT:
         raise errors.InvalidAmount("an amount of whole cents")
-    return micros // _MICROS_PER_CENT
+    return micros // MICROS_PER_CENT

@@ -22,14 +22,12 @@ from tallystick.core.times import DAY, HOUR, MINUTE
 from tallystick.ports import Checkout, Invoice, PaymentProvider, ProviderRefused, Subscription
 from tallystick.services import payment_notices
 from tallystick.services.context import Context
-from tallystick.services.fulfilment import SCOPE, Fulfilment, Mark
+from tallystick.services.fulfilment import SCOPE, Fulfilment, Mark, once
 from tallystick.services.payment_state import next_look
-from tallystick.services.requests import digest_of
 from tallystick.store import memberships
 from tallystick.store import payments as payment_rows
 from tallystick.store import subscriptions as store
 from tallystick.store.payments import PaymentRow
-from tallystick.store.results import idempotency_of
 from tallystick.store.subscriptions import SubscriptionRow
 
 TRIES: Final = 5
@@ -303,7 +301,7 @@ class SubscriptionLooks:
         *,
         pays: bool,
     ) -> PaidResult:
-        subscription, key = found.subscription, f"invoice:{bill.id}"
+        subscription = found.subscription
         newest = subscription.latest_invoice == bill.id
         # A bill that was paid late takes its subscription up again, which may not show yet.
         running = subscription.status not in _ENDED or (subscription.status == "unpaid" and newest)
@@ -319,9 +317,7 @@ class SubscriptionLooks:
             running=pays and running,
             newest=newest,
             reference=to_text("pay", row.id),
-            idempotency=idempotency_of(SCOPE, key),
-            idempotency_key=key,
-            request_digest=digest_of("invoice", (bill.id,)),
+            **once("invoice", bill.id),
         )
         [outcome] = self._context.ledger.post(connection, [operation], now=self._context.now())
         result: PaidResult = outcome.value()

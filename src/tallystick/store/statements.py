@@ -46,6 +46,18 @@ class DayRow:
     amount: int
 
 
+def span(
+    connection: Connection, wallet_id: int, *, last: int, start: int | None, end: int | None
+) -> tuple[int, int]:
+    """After which entry a statement begins and with which it ends, from ``start`` on and before ``end`` if given."""
+    after, upto = 0, last
+    if start is not None:
+        after = count_before(connection, wallet_id, last=last, moment=start)
+    if end is not None:
+        upto = count_before(connection, wallet_id, last=last, moment=end)
+    return after, upto
+
+
 def count_before(connection: Connection, wallet_id: int, *, last: int, moment: int) -> int:
     """How many of a wallet's ``last`` entries were booked before ``moment``."""
     low, high = 0, last

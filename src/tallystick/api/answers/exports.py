@@ -15,6 +15,7 @@ from typing import Final, TypeVar
 
 from fastapi.responses import StreamingResponse
 
+from tallystick.core.amounts import MICROS_PER_CENT
 from tallystick.core.decimals import format_amount
 from tallystick.core.ids import to_text
 from tallystick.core.times import format_rfc3339
@@ -23,7 +24,6 @@ from tallystick.services.exports import Export, PaymentRecord, StatementLine, Us
 T = TypeVar("T")
 Columns = Sequence[tuple[str, Callable[[T], str]]]
 
-_MICROS_PER_CENT: Final = 10_000
 # What begins a formula, also behind spaces and in the wide forms of East Asia; and apostrophes before it, so that taking
 # one away always gives the text itself.
 _FORMULA: Final = re.compile(r"'*(?:[\t\r\n]|\s*[=+\-@\uff1d\uff0b\uff0d\uff20])")
@@ -41,7 +41,7 @@ def _time(micros: int | None) -> str:
 
 
 def _dollars(cents: int) -> str:
-    return format_amount(cents * _MICROS_PER_CENT)
+    return format_amount(cents * MICROS_PER_CENT)
 
 
 def _id(prefix: str, number: int | None) -> str:
