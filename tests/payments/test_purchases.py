@@ -85,6 +85,44 @@ def test_the_success_page_asks_the_provider(shop: Shop) -> None:
     assert 2_000 == shop.balance()
 
 
+def test_a_refill_has_no_success_page(shop: Shop) -> None:
+    """Its id alone shows nothing to whoever guesses it."""
+    shop.refill()
+    shop.spend(450)
+    shop.work()
+    [refill] = shop.refills()
+    assert "not_found" == refused(lambda: shop.tally.checkouts.look(to_text("pay", refill.id), ""))
+
+
+def test_a_payment_that_cannot_be_looked_at_does_not_hold_up_the_others(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever is wrong with it; it is looked at again later."""
+    bad, good = shop.order(), shop.order()
+    for view in (bad, good):
+        shop.hands.pay(view.session_id)
+    shop.lose_events()
+    right = shop.tally.fulfilment.look
+
+    def look(payment_id: int) -> object:
+        if payment_id == bad.payment_id:
+            raise Crash
+        return right(payment_id)
+
+    monkeypatch.setattr(shop.tally.fulfilment, "look", look)
+    shop.hands.advance("PT25H")
+    shop.lose_events()
+    shop.work(deliver=False)
+    assert ("pending", "succeeded") == (
+        shop.status(shop.payment(bad.payment_id)),
+        shop.status(shop.payment(good.payment_id)),
+    )
+    monkeypatch.undo()
+    shop.hands.advance("P1D")
+    shop.work(deliver=False)
+    assert "succeeded" == shop.status(shop.payment(bad.payment_id))
+
+
 def test_a_page_expires(shop: Shop) -> None:
     """Its purchase expires by the event, or by the worker when the event is lost."""
     first, second = shop.order(), shop.order()

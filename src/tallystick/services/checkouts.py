@@ -277,7 +277,7 @@ class Checkouts:
         ``token`` is the one in that address. Raises ``NotFound``.
         """
         row = self._find(payment_id)
-        if row is None or not _same(row.token, token):
+        if row is None or not row.token or not _same(row.token, token):
             raise errors.NotFound("payment", payment_id)
         if row.status in {"new", "open", "processing"}:
             row = self._fulfilment.look(row.id) or row

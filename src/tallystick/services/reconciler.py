@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
 import structlog
+from sqlalchemy.engine import Connection
 
 from tallystick.core import errors
 from tallystick.core.ids import from_text, to_text
@@ -81,9 +83,9 @@ class Reconciler:
             payments = store.to_look_at(connection, provider=self._provider.name, now=now, limit=BATCH)
             refunds = store.refunds_to_look_at(connection, provider=self._provider.name, now=now, limit=BATCH)
         for row in payments:
-            self._look(row)
+            self._quietly(partial(self._look, row), otherwise=partial(self._fulfilment.look_later, row))
         for refund in refunds:
-            self._quietly(lambda refund=refund: self._refunds.look(refund))
+            self._quietly(partial(self._refunds.look, refund))
         counts = {"payment_looked_at": len(payments), "refund_looked_at": len(refunds)}
         if self._caught_up_at is None or now - self._caught_up_at >= CATCH_UP_EVERY:
             counts["event_caught_up"] = self._catch_up_quietly(now)
@@ -92,29 +94,34 @@ class Reconciler:
 
     def _look(self, row: PaymentRow) -> None:
         if row.kind == "refill" and row.status in {"new", "unknown"}:
-            self._quietly(lambda: self._refills.resolve(row))
+            self._refills.resolve(row)
         elif row.status == "new" and row.checkout is None:
-            self._quietly(lambda: self._give_up(row))
+            self._give_up(row)
         else:
-            self._quietly(lambda: self._fulfilment.look(row.id))
+            self._fulfilment.look(row.id)
 
     def _give_up(self, row: PaymentRow) -> None:
         """A page whose making was never answered: nobody was shown its address, so nobody can pay on it."""
-        values = {"status": "expired", "look_at": None}
 
-        def work(connection: object) -> None:
-            current = store.by_id(connection, row.id, lock=True)  # type: ignore[arg-type]
+        def work(connection: Connection) -> None:
+            current = store.by_id(connection, row.id, lock=True)
             if current is not None and current.status == "new" and current.checkout is None:
-                store.change(connection, row.id, **values)  # type: ignore[arg-type]
+                store.change(connection, row.id, status="expired", look_at=None)
 
         self._context.database.transact(work)
 
-    def _quietly(self, work: object) -> None:
+    def _quietly(self, work: Callable[[], None], *, otherwise: Callable[[], None] | None = None) -> None:
         """One that fails must not keep the others from being looked at; it waits for its next turn."""
         try:
-            work()  # type: ignore[operator]
+            work()
         except (errors.PaymentsUnavailable, errors.PaymentFailed, OutcomeUnknown) as error:
             log.warning("the payment provider did not answer a look", detail=str(error))
+        except errors.ServiceUnavailable:
+            raise
+        except Exception:
+            log.exception("a payment cannot be looked at")
+            if otherwise is not None:
+                otherwise()
 
     def _catch_up_quietly(self, now: int) -> int:
         try:
@@ -188,7 +195,7 @@ class Reconciler:
                 rows = reconciliation.payments_since(connection, since=report.since, after=after, limit=BATCH)
             for row in rows:
                 if row.provider == self._provider.name:
-                    self._look(row)
+                    self._quietly(partial(self._look, row))
             after = rows[-1].id if rows else after
             report.payments += len(rows)
             if len(rows) < BATCH:
