@@ -72,12 +72,12 @@ def _handled(settings: Settings, name: str, rounds: list[Figures]) -> Result:
 
 
 def _charges(settings: Settings) -> Result:
-    """Charges of one process while events arrive evenly over the run, beside as many charges alone."""
+    """Charges of one process while events arrive evenly over the run, beside charges of one to which nobody sends them."""
     found = alternate(
         settings.rounds,
         {
-            "with": partial(_charging, settings, settings.events),
-            "without": partial(_charging, settings, 0),
+            "with": partial(_charging, settings, arrive=True),
+            "without": partial(_charging, settings, arrive=False),
         },
     )
     figure, beside = middle(found["with"], "per_s"), middle(found["without"], "per_s")
@@ -128,23 +128,27 @@ def _both(bodies: Sequence[bytes], send: Send, secret: str) -> Figures:
     }
 
 
-def _charging(settings: Settings, events: int) -> Figures:
-    """Twice as long as other runs, so that the events are a stream and not a flood."""
-    seconds = settings.seconds * 2
-    with _paid(settings, events) as (url, economy, bodies), on_one_core(), _open(url, economy) as tally:
+def _charging(settings: Settings, *, arrive: bool) -> Figures:
+    """Twice as long as other runs, so that the events are a stream and not a flood; the purchases are there either way."""
+    seconds, events = settings.seconds * 2, settings.events if arrive else 0
+    with (
+        _paid(settings, settings.events) as (url, economy, bodies),
+        on_one_core(),
+        _open(url, economy) as tally,
+    ):
         customers = open_customers(tally, settings.wallets)
         secret, measured, late = _secret(tally), Measured(), 0.0
 
-        def arrive() -> None:
+        def send() -> None:
             nonlocal late
             started = time.perf_counter()
-            for number, body in enumerate(bodies):
-                wait = started + seconds * number / len(bodies) - time.perf_counter()
+            for number, body in enumerate(bodies[:events]):
+                wait = started + seconds * number / events - time.perf_counter()
                 late = max(late, -wait)
                 time.sleep(max(wait, 0))
                 _receive(tally, body, sign(body, secret=secret, now=system_time()))
 
-        thread = threading.Thread(target=arrive)
+        thread = threading.Thread(target=send)
         thread.start()
         drive(tally, customers, measured, clients=settings.clients, seconds=seconds, kind="threads", seed=1)
         ended = time.perf_counter()

@@ -5,14 +5,16 @@ import threading
 from pathlib import Path
 
 import pytest
+from sqlalchemy.engine import Connection
 
 from tallystick.bootstrap import Tally
+from tallystick.core.adjustments import Grant
 from tallystick.core.errors import ServiceUnavailable, UnknownCustomer
 from tallystick.core.ids import to_text
 from tallystick.core.operations import Charge, Part
-from tallystick.services.context import SYSTEM
-from tallystick.services.group_commit import Ticket
+from tallystick.services.context import SYSTEM, Caller
 from tallystick.services.pricing import Usage
+from tallystick.services.tickets import Errand, Ticket
 from tallystick.store import settings
 from tests.services.installation import Clock, customer_of, log_in
 
@@ -105,3 +107,61 @@ def test_an_id_that_is_nobodys_is_an_unknown_customer(tmp_path: Path) -> None:
         for caller, customer in ((ada, other), (SYSTEM, nobody)):
             with pytest.raises(UnknownCustomer, match=customer):
                 tally.charges.create(caller, Usage(meter="lookup", customer=customer), idempotency_key="b")
+
+
+def bonus(tally: Tally, caller: Caller, amount: int) -> Errand:
+    """Work that posts to the ledger in its transaction."""
+    assert caller.customer_id is not None
+    grant = Grant(
+        customer_id=caller.customer_id,
+        caller="test",
+        unit="credits",
+        amount=amount,
+        category="bonus",
+        origin="free",
+        priority=1,
+    )
+    return Errand(
+        lambda connection: (
+            tally.context.ledger.post(connection, [grant], now=tally.clock.now())[0].value().balance
+        )
+    )
+
+
+def spend(caller: Caller, amount: int) -> Ticket:
+    assert caller.customer_id is not None
+    part = Part("call", "api", "credits", amount)
+    return Ticket(Charge(customer_id=caller.customer_id, caller="test", parts=(part,)))
+
+
+def test_work_joins_the_operations_of_a_batch(tmp_path: Path) -> None:
+    """The charge finds what the work has done to its wallet, and the next one what both have left."""
+    with Tally.open(f"sqlite:///{tmp_path / 'tally.db'}") as tally:
+        ada = log_in(tally)
+        before = tally.billing.balance(ada).balance
+        work, charge_ = bonus(tally, ada, 7), spend(ada, before + 5)
+        tally.context.commit._post([charge_, work])  # noqa: SLF001 - as the posting thread finds them
+        assert (before + 7, 2) == (work.answer, charge_.result().value().balance)
+        assert 2 == tally.billing.balance(ada).balance
+        assert 3 == tally.context.commit.transact(bonus(tally, ada, 1).work)
+
+
+def test_work_that_fails_fails_alone(tmp_path: Path) -> None:
+    """Nothing of it is there, and all of what shared its batch is, once."""
+
+    def fail(connection: Connection) -> None:
+        settings.put(connection, "half", "done")
+        raise ZeroDivisionError
+
+    with Tally.open(f"sqlite:///{tmp_path / 'tally.db'}") as tally:
+        ada, bad = log_in(tally), Errand(fail)
+        before = tally.billing.balance(ada).balance
+        work, charge_ = bonus(tally, ada, 7), spend(ada, 5)
+        tally.context.commit._post([work, bad, charge_])  # noqa: SLF001 - as the posting thread finds them
+        assert isinstance(bad.failure, ZeroDivisionError)
+        assert (None, None) == (work.failure, charge_.failure)
+        assert before + 2 == tally.billing.balance(ada).balance
+        with tally.database.read() as connection:
+            assert settings.get(connection, "half") is None
+        with pytest.raises(ZeroDivisionError):
+            tally.context.commit.transact(fail)

@@ -54,15 +54,19 @@ class Fulfilment:
         self._provider = provider
         self.refills_ended: Counter[str] = Counter()
 
-    def look(self, payment_id: int, *, mark: Mark | None = None) -> PaymentRow | None:
+    def look(
+        self, payment_id: int, *, mark: Mark | None = None, known: PaymentRow | None = None
+    ) -> PaymentRow | None:
         """Ask how a payment stands, and book it; gives the row afterwards, or None where there is no such payment.
 
-        ``mark`` is done in the same transaction, and told what came of it. Raises ``PaymentsUnavailable`` when the
-        provider does not answer; the row then says when to ask again.
+        ``mark`` is done in the same transaction, and told what came of it; ``known`` is the row, where it was read just
+        now. Raises ``PaymentsUnavailable`` when the provider does not answer; the row then says when to ask again.
         """
-        for _ in range(TRIES):
-            with self._context.database.read() as connection:
-                row = store.by_id(connection, payment_id)
+        for attempt in range(TRIES):
+            row = known
+            if row is None or attempt:
+                with self._context.database.read() as connection:
+                    row = store.by_id(connection, payment_id)
             if row is None or row.provider != self._provider.name:
                 return None
             facts = self._ask(row)
@@ -84,7 +88,7 @@ class Fulfilment:
                 mark(connection, after.status)
             return after
 
-        done = context.database.transact(work)
+        done = context.commit.transact(work)
         ended = done is not None and row.status in store.UNDER_WAY and done.status not in store.UNDER_WAY
         if done is not None and done.kind == "refill" and ended:
             self.refills_ended[{"paid": "succeeded"}.get(done.status, done.status)] += 1

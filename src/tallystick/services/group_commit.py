@@ -10,8 +10,8 @@ import contextlib
 import queue
 import threading
 import time
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Sequence
+from typing import Final, TypeVar, cast
 
 from sqlalchemy.engine import Connection
 
@@ -19,85 +19,17 @@ from tallystick.core import errors
 from tallystick.core.book import Book
 from tallystick.core.operations import Operation
 from tallystick.services.in_flight import InFlight
+from tallystick.services.tickets import Errand, Place, Ticket, Turn
 from tallystick.store.engine import Database
 from tallystick.store.ledger import Ledger
 from tallystick.store.results import Outcome
 
+T = TypeVar("T")
+
 MAX_BATCH: Final = 256
 TRIES_TOGETHER: Final = 2
 TRIES_ALONE: Final = 3
-LONGEST_TURN_SECONDS: Final = 0.02
 CLOSING: Final = "the server is shutting down"
-
-
-class Ticket:
-    """One caller's place in the queue."""
-
-    __slots__ = ("_done", "_future", "_loop", "failure", "next", "operation", "outcome")
-
-    def __init__(self, operation: Operation) -> None:
-        self.operation = operation
-        self.outcome: Outcome | None = None
-        self.failure: Exception | None = None
-        self.next: Ticket | _Turn | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._future: asyncio.Future[None] | None = None
-        self._done = threading.Lock()
-        self._done.acquire()
-
-    def attach(self, loop: asyncio.AbstractEventLoop) -> "asyncio.Future[None]":
-        """Be waited for by a coroutine instead of a thread."""
-        self._loop = loop
-        self._future = loop.create_future()
-        return self._future
-
-    def wait(self) -> Outcome:
-        """Block until the batch has committed."""
-        self._done.acquire()
-        if self.next is not None:
-            self.next.finish()
-        return self.result()
-
-    def result(self) -> Outcome:
-        """The outcome, or raise what kept the batch from committing."""
-        if self.failure is not None:
-            raise self.failure
-        if self.outcome is None:
-            raise AssertionError
-        return self.outcome
-
-    @property
-    def loop(self) -> asyncio.AbstractEventLoop | None:
-        """The event loop that waits, if it is one."""
-        return self._loop
-
-    def finish(self) -> None:
-        """Wake a waiting thread; once more does no harm."""
-        with contextlib.suppress(RuntimeError):
-            self._done.release()
-
-    def finish_in_loop(self) -> None:
-        """Wake a waiting coroutine; called in its loop."""
-        if self._future is not None and not self._future.done():
-            self._future.set_result(None)
-
-
-class _Turn:
-    """The end of a chain of threads that wake each other: whoever waits for it goes on when all of them have run."""
-
-    __slots__ = ("_reached",)
-
-    def __init__(self) -> None:
-        self._reached = threading.Lock()
-        self._reached.acquire()
-
-    def finish(self) -> None:
-        """The last thread of the chain is awake."""
-        self._reached.release()
-
-    def wait(self) -> bool:
-        """Until then; False when it takes too long, because a thread of the chain is slow or has stopped waiting."""
-        return self._reached.acquire(timeout=LONGEST_TURN_SECONDS)
 
 
 class GroupCommit:
@@ -126,8 +58,8 @@ class GroupCommit:
         self._now = now
         self._observe = observe
         self._alerted = alerted
-        self._queue: queue.SimpleQueue[list[Ticket] | None] = queue.SimpleQueue()
-        self._asked: dict[asyncio.AbstractEventLoop, list[Ticket]] = {}
+        self._queue: queue.SimpleQueue[list[Place] | None] = queue.SimpleQueue()
+        self._asked: dict[asyncio.AbstractEventLoop, list[Place]] = {}
         self._in_flight = InFlight()
         self._closed = False
         self._ended = False
@@ -149,7 +81,21 @@ class GroupCommit:
         ticket = Ticket(operation)
         self._claim(ticket)
         self._put([ticket])
-        return ticket.wait()
+        ticket.wait()
+        return ticket.result()
+
+    def transact(self, work: Callable[[Connection], T]) -> T:
+        """Run ``work`` in a write transaction, as ``Database.transact`` does, and wait for its commit.
+
+        Where the database has one writer it joins the next batch: then many works share one commit with the charges, and
+        none of them keeps the writer waiting for the interpreter. Work that fails, fails alone.
+        """
+        if not self._database.is_sqlite:
+            return self._database.transact(work)
+        errand = Errand(work)
+        self._put([errand])
+        errand.wait()
+        return cast("T", errand.answer)
 
     async def run_async(self, operation: Operation) -> Outcome:
         """As ``run``, awaited. Cancelling the wait does not undo the operation."""
@@ -178,8 +124,8 @@ class GroupCommit:
         """Take the ticket's key; what was asked in a loop that closed before it was queued holds none."""
         for loop in [each for each in list(self._asked) if each.is_closed()]:
             for lost in self._asked.pop(loop, ()):
-                self._in_flight.release(lost.operation.idempotency, lost)
-        self._in_flight.claim(ticket.operation.idempotency, ticket)
+                self._in_flight.release(lost.key, lost)
+        self._in_flight.claim(ticket.key, ticket)
 
     def close(self) -> None:
         """Post what is queued, then stop; later operations are refused."""
@@ -199,15 +145,15 @@ class GroupCommit:
             self._put(tickets)
         except errors.ServiceUnavailable as error:
             self._fail(tickets, error)
-            _finish_all(tickets, loop, _Turn())
+            _finish_all(tickets, loop, Turn())
 
-    def _put(self, tickets: list[Ticket]) -> None:
+    def _put(self, tickets: Sequence[Place]) -> None:
         if self._closed:
             for ticket in tickets:
-                self._in_flight.release(ticket.operation.idempotency, ticket)
+                self._in_flight.release(ticket.key, ticket)
             raise errors.ServiceUnavailable(CLOSING)
         for start in range(0, len(tickets), MAX_BATCH):
-            self._queue.put(tickets[start : start + MAX_BATCH])
+            self._queue.put(list(tickets[start : start + MAX_BATCH]))
         if self._ended:  # They came between the look and the end: nobody else would answer them.
             self._refuse_rest()
 
@@ -239,14 +185,14 @@ class GroupCommit:
             if last:
                 return
 
-    def _let_run(self, batch: list[Ticket], turns: list[_Turn]) -> None:
+    def _let_run(self, batch: list[Place], turns: list[Turn]) -> None:
         """Let those who were woken go first. An interrupted thread wakes nobody: then everyone is woken from here."""
         for turn in turns:
             if not turn.wait():
                 for ticket in batch:
                     ticket.finish()
 
-    def _post(self, batch: list[Ticket]) -> list[_Turn]:
+    def _post(self, batch: list[Place]) -> list[Turn]:
         started = time.perf_counter()
         if not self._commit_together(batch):
             for ticket in batch:
@@ -254,12 +200,14 @@ class GroupCommit:
         self._observe(len(batch), time.perf_counter() - started)
         return self._wake(batch)
 
-    def _commit_together(self, batch: list[Ticket]) -> bool:
+    def _commit_together(self, batch: list[Place]) -> bool:
         """Commit or fail all of them; False when the database refuses rows of theirs, also after a second look at it."""
         for _ in range(TRIES_TOGETHER):
             try:
                 self._commit(batch)
             except Exception as error:  # noqa: BLE001 - whatever it is, every caller must hear of it
+                if any(isinstance(place, Errand) for place in batch):
+                    return False
                 if not self._rows_refused(error):
                     self._ledger.forget()
                     self._fail(batch, error)
@@ -269,7 +217,7 @@ class GroupCommit:
                 return True
         return False
 
-    def _post_alone(self, ticket: Ticket) -> None:
+    def _post_alone(self, ticket: Place) -> None:
         """One operation by itself; where another process was first with the same key, its answer is there by now."""
         for _ in range(TRIES_ALONE):
             try:
@@ -284,35 +232,44 @@ class GroupCommit:
                 ticket.failure = None
                 return
 
-    def _commit(self, batch: list[Ticket]) -> None:
-        operations = [ticket.operation for ticket in batch]
+    def _commit(self, batch: list[Place]) -> None:
+        errands = [each for each in batch if isinstance(each, Errand)]
+        tickets = [each for each in batch if isinstance(each, Ticket)]
+        operations = [ticket.operation for ticket in tickets]
 
-        def work(connection: Connection) -> tuple[list[Outcome], Book]:
-            return self._ledger.post_hot(connection, operations, now=self._now(connection))
+        def work(connection: Connection) -> tuple[list[object], list[Outcome], Book | None]:
+            # Errands come first: what they do to a wallet is there when the operations' wallets are read.
+            answers = [errand.work(connection) for errand in errands]
+            if not operations:
+                return answers, [], None
+            return answers, *self._ledger.post_hot(connection, operations, now=self._now(connection))
 
-        outcomes, book = self._database.transact_hot(work)
-        self._ledger.keep(book)
-        if book.alerted:
-            self._alerted()
-        for ticket, outcome in zip(batch, outcomes, strict=True):
+        answers, outcomes, book = self._database.transact_hot(work)
+        if book is not None:
+            self._ledger.keep(book)
+            if book.alerted:
+                self._alerted()
+        for errand, answer in zip(errands, answers, strict=True):
+            errand.answer = answer
+        for ticket, outcome in zip(tickets, outcomes, strict=True):
             ticket.outcome = outcome
 
     def _rows_refused(self, error: Exception) -> bool:
         driver, origin = self._database.driver, _origin(error)
         return driver.is_conflict(origin) or driver.is_stale(origin) or driver.is_overflow(origin)
 
-    def _fail(self, batch: list[Ticket], error: Exception) -> None:
+    def _fail(self, batch: list[Place], error: Exception) -> None:
         failure = errors.AmountTooLarge() if self._database.driver.is_overflow(_origin(error)) else error
         for ticket in batch:
             ticket.failure = failure
 
-    def _wake(self, batch: list[Ticket]) -> list[_Turn]:
+    def _wake(self, batch: list[Place]) -> list[Turn]:
         """Tell everyone; gives the end of the chain in which waiting threads wake each other."""
-        waiting: dict[asyncio.AbstractEventLoop, list[Ticket]] = {}
-        turn = _Turn()
-        first: Ticket | _Turn = turn
+        waiting: dict[asyncio.AbstractEventLoop, list[Place]] = {}
+        turn = Turn()
+        first: Place | Turn = turn
         for ticket in reversed(batch):
-            self._in_flight.release(ticket.operation.idempotency, ticket)
+            self._in_flight.release(ticket.key, ticket)
             if ticket.loop is None:
                 ticket.next = first
                 first = ticket
@@ -323,7 +280,7 @@ class GroupCommit:
         turns = [turn]
         for loop, tickets in waiting.items():
             tickets.reverse()
-            turn = _Turn()
+            turn = Turn()
             # A loop that has closed has nobody left to tell.
             with contextlib.suppress(RuntimeError):
                 loop.call_soon_threadsafe(_finish_all, tickets, loop, turn)
@@ -336,7 +293,7 @@ def _origin(error: Exception) -> BaseException:
     return getattr(error, "orig", None) or error
 
 
-def _finish_all(tickets: list[Ticket], loop: asyncio.AbstractEventLoop, turn: _Turn) -> None:
+def _finish_all(tickets: list[Place], loop: asyncio.AbstractEventLoop, turn: Turn) -> None:
     for ticket in tickets:
         ticket.finish_in_loop()
     # Their coroutines run in the next round of the loop, and what they ask for is queued in the one after that.

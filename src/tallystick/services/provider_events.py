@@ -76,12 +76,20 @@ class ProviderEvents:
     def handle(self, event: Event) -> str:
         """One event; a repeat changes nothing."""
         context, name = self._context, self._provider.name
+        known = None
         with context.database.read() as connection:
             if store.event_is_handled(connection, name, event.id):
                 return REPEAT
+            if event.subject == "checkout":
+                known = store.by_provider_id(connection, name, "checkout", event.subject_id)
         mark = self._marker(event)
         outcome = None
-        if event.live == self._provider.live and event.subject in self._handlers:
+        if (
+            known is not None and event.live == self._provider.live
+        ):  # as nearly always: then it is asked for once
+            row = self._fulfilment.look(known.id, mark=mark, known=known)
+            outcome = None if row is None else row.status
+        elif event.live == self._provider.live and event.subject in self._handlers:
             try:
                 outcome = self._handlers[event.subject](event, mark)
             except OutcomeUnknown as error:
@@ -109,11 +117,7 @@ class ProviderEvents:
         return mark
 
     def _checkout(self, event: Event, mark: Mark) -> str | None:
-        with self._context.database.read() as connection:
-            known = store.by_provider_id(connection, self._provider.name, "checkout", event.subject_id)
-        if known is not None:  # as nearly always: then it is asked for once
-            row = self._fulfilment.look(known.id, mark=mark)
-            return None if row is None else row.status
+        """A page that is not known: for a card or a subscription, or one whose answer we never got."""
         page = self._provider.checkout(event.subject_id)
         if page is None:
             return None

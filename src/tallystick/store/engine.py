@@ -107,6 +107,11 @@ class Database:
         self.driver: Driver = SqliteDriver() if self.is_sqlite else PostgresDriver()
         self._busy_timeout = float(str(self.url.query.get("timeout", BUSY_TIMEOUT_SECONDS)))
         self.engine = self._sqlite_engine(pool_size) if self.is_sqlite else self._postgres_engine(pool_size)
+        self._moments = (
+            self.engine
+            if self.is_sqlite
+            else self.engine.execution_options(isolation_level="REPEATABLE READ")
+        )
         self._alone = self.engine.execution_options(isolation_level="AUTOCOMMIT")
         self._write_lock = FairLock()
         self._checkpointer = Checkpointer(Path(str(self.url.database))) if self.is_sqlite else None
@@ -147,12 +152,13 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A transaction that sees one moment's state and changes nothing."""
-        with unavailable_when_away(), self.engine.connect() as pooled:
-            options = {} if self.is_sqlite else {"isolation_level": "REPEATABLE READ"}
-            connection = pooled.execution_options(**options)
-            with connection.begin() as transaction:
-                yield connection
-                transaction.rollback()
+        with (
+            unavailable_when_away(),
+            self._moments.connect() as connection,
+            connection.begin() as transaction,
+        ):
+            yield connection
+            transaction.rollback()
 
     @contextmanager
     def glance(self) -> Iterator[Connection]:

@@ -42,6 +42,7 @@ _NEXT: Final = sa.text(
     "INSERT INTO notification_sequences (customer_id, last) VALUES (:customer_id, 1) "
     "ON CONFLICT (customer_id) DO UPDATE SET last = notification_sequences.last + 1 RETURNING last"
 )
+_ADD: Final = notifications.insert()
 
 _encode: Final = msgspec.json.Encoder(decimal_format="number", order="sorted").encode
 
@@ -108,16 +109,17 @@ def insert(
 ) -> None:
     """A notification with a number that the caller took; with ``fanned_out``, the caller also says who is told."""
     connection.execute(
-        notifications.insert().values(
-            id=row.id,
-            customer_id=row.customer_id,
-            sequence=row.sequence,
-            type=row.type,
-            at=row.at,
-            data=row.data,
-            once=once,
-            fanned_out=fanned_out,
-        )
+        _ADD,
+        {
+            "id": row.id,
+            "customer_id": row.customer_id,
+            "sequence": row.sequence,
+            "type": row.type,
+            "at": row.at,
+            "data": row.data,
+            "once": once,
+            "fanned_out": fanned_out,
+        },
     )
 
 

@@ -21,6 +21,11 @@ _OBJECT: Final = (
     simulated_objects.c.data,
     simulated_objects.c.created_at,
 )
+# Built once: each event looks for one, and building a query costs more than running it.
+_FIND: Final = sa.select(*_OBJECT).where(
+    simulated_objects.c.id == sa.bindparam("row_id"), simulated_objects.c.kind == sa.bindparam("kind")
+)
+_FIND_LOCKED: Final = _FIND.with_for_update()
 _EVENT: Final = (
     simulated_events.c.id,
     simulated_events.c.number,
@@ -106,8 +111,7 @@ def save(connection: Connection, row_id: str, *, data: str, due_at: int | None, 
 
 def find(connection: Connection, row_id: str, *, kind: str, lock: bool = False) -> StoredObject | None:
     """An object by its id. With ``lock``, whoever else locks it waits for the end of the transaction."""
-    query = sa.select(*_OBJECT).where(simulated_objects.c.id == row_id, simulated_objects.c.kind == kind)
-    row = connection.execute(query.with_for_update() if lock else query).first()
+    row = connection.execute(_FIND_LOCKED if lock else _FIND, {"row_id": row_id, "kind": kind}).first()
     return None if row is None else StoredObject(*row)
 
 
