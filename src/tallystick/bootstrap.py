@@ -44,6 +44,7 @@ from tallystick.services.pricing import Pricing
 from tallystick.services.provider_events import ProviderEvents
 from tallystick.services.reconciler import Reconciler
 from tallystick.services.refills import Refills
+from tallystick.services.rewards import Rewards
 from tallystick.services.settlements import Settlements
 from tallystick.services.simulated_controls import SimulatedControls
 from tallystick.services.subscription_looks import SubscriptionLooks
@@ -132,6 +133,7 @@ class Tally:
         self.explain = Explain(self.context, self.customers, self.economies)
         self.health = Health(self.context)
         self.grants = Grants(self.context, self.customers)
+        self.rewards = Rewards(self.context, self.grants, self.billing)
         self.wallets = Wallets(self.context, self.customers)
         self.settlements = Settlements(self.context, self.customers, pricing)
 

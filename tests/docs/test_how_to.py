@@ -1,6 +1,9 @@
 """The programs and files of the how-tos do what they are said to do."""
 
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -8,9 +11,13 @@ from typing import Any
 import httpx
 import pytest
 
+from tallystick.bootstrap import Tally
 from tallystick.core.economy_file import load
 from tallystick.core.events import EVENT_TYPES
+from tallystick.mcp.server import build
 from tallystick.providers.stripe import SUBSCRIBED
+from tests.doors.mcp.agent import Agent
+from tests.doors.mcp.test_tools import Someone
 from tests.receivers import Receiver, listen, outgoing
 from tests.servers import Server, running_server
 from tests.tallies import USER, World
@@ -112,3 +119,31 @@ def test_metering_a_tool_with_holds(server: Server, monkeypatch: pytest.MonkeyPa
         answer("job-2", "why not?")
     assert (1000 - 3000 * GPT_PRICE, 0) == (balance()["available"], balance()["held"])
     names["tally"].close()
+
+
+def test_the_tools_for_agents_are_those_that_the_page_lists(tmp_path: Path) -> None:
+    """Each with its parameters and the fields that it gives."""
+    page = (DOCS / "how-to" / "connect-agents.md").read_text()
+    rows = re.findall(r"^\| `(\w+)` \|([^|]*)\|([^|]*)\|$", page, re.MULTILINE)
+    listed = {
+        name: (set(re.findall(r"\w+", takes)), set(re.findall(r"\w+", gives))) for name, takes, gives in rows
+    }
+    with Tally.open(f"sqlite:///{tmp_path / 'tally.db'}", economy="flow-nexus") as tally:
+        tools = Agent(build(tally, Someone(tally.identity.ensure_admin_key(None)))).tools()
+    assert listed == {
+        name: (set(tool.input_schema["properties"]), set(tool.output_schema["properties"]))
+        for name, tool in tools.items()
+    }
+
+
+@pytest.mark.slow
+def test_the_program_that_asks_over_mcp(server: Server, tmp_path: Path) -> None:
+    """It prints the balance of whoever the key belongs to."""
+    [program] = blocks(DOCS / "how-to" / "connect-agents.md", "python")
+    (tmp_path / "agent.py").write_text(program)
+    body = {"email": "ada@example.com", "password": "correct horse battery"}
+    token = httpx.post(f"{server.url}/api/v1/auth/register", json=body).json()["token"]
+    environ = os.environ | {"TALLY_URL": server.url, "TALLY_API_KEY": token}
+    command = [sys.executable, str(tmp_path / "agent.py")]
+    done = subprocess.run(command, env=environ, check=True, capture_output=True, text=True)
+    assert done.stdout == "1000 credits, plan free\n"

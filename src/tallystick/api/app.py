@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import cache
 from importlib.metadata import version
 
 from fastapi import APIRouter, FastAPI
+from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route
 
 from tallystick.api import docs, openapi, problems
 from tallystick.api.auth import Gate
@@ -62,12 +64,14 @@ def create_app(
     metrics: Metrics | None = None,
     worker_lag: Callable[[], float] | None = None,
     extra_routes: Sequence[APIRouter] = (),
+    extra_apps: Mapping[str, Starlette] | None = None,
 ) -> FastAPI:
     """An ASGI application over the services of ``tally``, which the caller closes when the application has ended.
 
-    ``metrics`` are those that the group commit reports to; ``extra_routes`` are those of other doors.
+    ``metrics`` are those that the group commit reports to; ``extra_routes`` are those of other doors, and
+    ``extra_apps`` doors that are whole applications, by their paths.
     """
-    figures = metrics or Metrics()
+    figures, apps = metrics or Metrics(), extra_apps or {}
     figures.watch(
         worker_lag=worker_lag,
         queue_depth=lambda: tally.context.commit.depth,
@@ -80,7 +84,10 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        yield
+        async with AsyncExitStack() as running:
+            for each in apps.values():
+                await running.enter_async_context(each.router.lifespan_context(each))
+            yield
         gate.close()
 
     app = FastAPI(
@@ -97,6 +104,7 @@ def create_app(
     app.state.base, app.state.closing = tally.context.public_url, False
     for router in (*ROUTERS, *extra_routes):
         app.router.routes.extend(router.routes)
+    app.router.routes.extend(Route(path, each, include_in_schema=False) for path, each in apps.items())
     app.include_router(operations.routes, prefix="/api/v1", include_in_schema=False)
     app.router.redirect_slashes = False  # A redirect would lead to whatever host the client named.
     problems.install(app)

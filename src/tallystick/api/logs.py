@@ -10,7 +10,16 @@ from typing import Any, Final, TextIO, cast
 import msgspec
 import structlog
 
-QUIET_LIBRARIES: Final = ("alembic", "sqlalchemy", "asyncio", "httpx", "multipart", "python_multipart")
+QUIET_LIBRARIES: Final = (
+    "alembic",
+    "sqlalchemy",
+    "asyncio",
+    "httpx",
+    "httpx2",
+    "mcp",
+    "multipart",
+    "python_multipart",
+)
 
 
 class _Stream:

@@ -6,7 +6,7 @@ import gc
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Final, Protocol
@@ -14,6 +14,7 @@ from typing import Final, Protocol
 import structlog
 import uvicorn
 from fastapi import APIRouter, FastAPI
+from starlette.applications import Starlette
 
 from tallystick.api import logs
 from tallystick.api.app import create_app
@@ -85,12 +86,13 @@ def serve(
     port: int = DEFAULT_PORT,
     worker: Callable[[Tally], Background] | None = None,
     pages: Callable[[Tally], Sequence[APIRouter]] = lambda _tally: (),
+    apps: Callable[[Tally], Mapping[str, Starlette]] = lambda _tally: {},
     say: Callable[[str], None] = print,
 ) -> None:
     """Serve until SIGINT or SIGTERM, then finish what runs, commit what is queued, and close.
 
     ``worker`` makes the worker that runs beside the door; without one, some other process has to do the due work.
-    ``pages`` gives the routes of the doors beside this one.
+    ``pages`` gives the routes of the doors beside this one, and ``apps`` those that are applications of their own.
     ``say`` is told for people where the server listens and, on the first start, the new admin key. Raises
     ``ConfigurationError`` when it cannot start so.
     """
@@ -111,7 +113,9 @@ def serve(
             ending.callback(background.stop)
             background.start()
             lag = lambda: background.lag_seconds  # noqa: E731 - one line says it
-        app = create_app(tally, metrics=metrics, worker_lag=lag, extra_routes=pages(tally))
+        app = create_app(
+            tally, metrics=metrics, worker_lag=lag, extra_routes=pages(tally), extra_apps=apps(tally)
+        )
         greet = partial(_greet, say, config, base=base, host=host, port=port, key=key)
         try:
             _server(app, host, port, greet).run([listening])
@@ -167,7 +171,7 @@ def _greet(
 ) -> None:
     address = f"http://{_in_address(host)}:{port}"
     say(f"Tallystick ({config.economy} economy, {config.mode} mode) listens on {address}")
-    say(f"  API: {base}/api/v1   docs: {base}/docs")
+    say(f"  API: {base}/api/v1   docs: {base}/docs   MCP: {base}/mcp")
     if key is not None:
         say("  Admin key, shown this once (set TALLY_ADMIN_KEY to choose your own):")
         say(f"  {key}")

@@ -22,6 +22,7 @@ from tallystick.cli import (
     grants,
     holds,
     keys,
+    mcp,
     payments,
     server,
     setup,
@@ -83,6 +84,7 @@ for noun in (holds.noun, grants.noun, keys.noun, budgets.noun, customers.noun, w
 explain.register(root)
 audit.register(root)
 root.add(clock.noun)
+root.add(mcp.noun)
 bench.register(root)
 app = root.typer
 

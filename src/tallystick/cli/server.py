@@ -31,6 +31,7 @@ def serve(
 ) -> Output:
     """Run the server with its worker, until SIGTERM or Ctrl-C; --json prints one object a line."""
     from tallystick.api.server import serve as run
+    from tallystick.mcp import http
     from tallystick.web import routers
     from tallystick.worker import Worker
 
@@ -40,7 +41,7 @@ def serve(
         typer.echo(line)  # at once, also into a pipe
 
     config = read_config(database_url=database_url, economy=economy)
-    run(config, host=host, port=port, worker=Worker, pages=routers, say=say)
+    run(config, host=host, port=port, worker=Worker, pages=routers, apps=http.applications, say=say)
     return Output(None, lambda _out: None)
 
 

@@ -16,6 +16,7 @@ from tallystick.core.membership import OpenCustomer
 from tallystick.services.context import SYSTEM, Answer, Caller, Context
 from tallystick.services.requests import check_metadata, check_text, is_storable
 from tallystick.store import customers as store
+from tallystick.store import users
 
 MAX_CACHED: Final = 100_000
 
@@ -82,6 +83,9 @@ class Customers:
             number = from_text("cust", customer)
             row = None if number is None else store.by_id(connection, number)
             row = row or store.by_external_id(connection, customer)
+            user_id = None if row is not None else from_text("usr", customer)
+            user = None if user_id is None else users.by_id(connection, user_id)
+            row = row if user is None else store.by_id(connection, user.customer_id)
         if row is None:
             raise errors.UnknownCustomer(customer)
         return int(row.id)

@@ -119,3 +119,20 @@ def next_scheduled(connection: Connection, customer_id: int, unit: str) -> int |
         )
     )
     return moment
+
+
+def earned_by_reference(connection: Connection, customer_id: int, unit: str) -> dict[str, tuple[int, int]]:
+    """How many rewards a customer got under each reference, and of how much in all; without those that were voided."""
+    query = (
+        sa.select(grants.c.reference, sa.func.count(), sa.func.sum(grants.c.amount))
+        .join(accounts, accounts.c.id == grants.c.id)
+        .where(
+            grants.c.customer_id == customer_id,
+            accounts.c.unit == unit,
+            accounts.c.category == "reward",
+            grants.c.reference.is_not(None),
+            grants.c.voided_at.is_(None),
+        )
+        .group_by(grants.c.reference)
+    )
+    return {reference: (int(count), int(total)) for reference, count, total in connection.execute(query)}

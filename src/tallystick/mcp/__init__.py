@@ -1,0 +1,1 @@
+"""The MCP door: the tools of a credit economy for agents, over stdio and streamable HTTP."""

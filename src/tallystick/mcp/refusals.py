@@ -1,0 +1,100 @@
+"""Refusals as tool results: ``isError`` with the same JSON as structured content and as text, whatever the client reads."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Callable, Mapping
+from typing import Any, ParamSpec
+
+import structlog
+from fastmcp.exceptions import NotFoundError
+from fastmcp.server.middleware import CallNext, Middleware, MiddlewareContext
+from fastmcp.tools import ToolResult
+from mcp.types import CallToolRequestParams
+from pydantic import ValidationError
+
+from tallystick.core import errors
+from tallystick.core.times import format_rfc3339
+from tallystick.mcp.answers import amount
+
+P = ParamSpec("P")
+
+log = structlog.get_logger(__name__)
+
+
+class RefusedElsewhere(errors.Refusal):
+    """What another server refused, in its own words."""
+
+    def __init__(self, code: str, detail: str, **fields: object) -> None:
+        super().__init__(detail, **fields)
+        self.said = code
+
+
+def refused(refusal: errors.Refusal) -> ToolResult:
+    """A refusal with its code in lower case, its sentence, and its facts."""
+    facts: dict[str, Any] = {}
+    for name, value in refusal.fields.items():
+        if isinstance(value, int) and name in refusal.amount_fields:
+            facts[name] = amount(value)
+        elif isinstance(value, int) and name in refusal.time_fields:
+            facts[name] = format_rfc3339(value)
+        else:
+            facts[name] = value
+    detail = refusal.detail
+    if isinstance(refusal, errors.ServiceUnavailable) and refusal.__cause__ is not None:
+        detail = "the database did not take the request: try again"  # what it said may name hosts and users
+    code = refusal.said if isinstance(refusal, RefusedElsewhere) else refusal.code
+    return _error(code, detail, facts)
+
+
+def _error(code: str, detail: str, facts: Mapping[str, Any]) -> ToolResult:
+    content = {"error": {"code": code, "detail": detail, **facts}}
+    return ToolResult(content=json.dumps(content, default=str), structured_content=content, is_error=True)
+
+
+def answering(function: Callable[P, Any]) -> Callable[P, Any]:
+    """The function of a tool, which gives a refusal as its result. Raised, it would be logged as an error."""
+
+    @functools.wraps(function)
+    def answer(*arguments: P.args, **named: P.kwargs) -> Any:  # noqa: ANN401 - what the tool gives
+        try:
+            return function(*arguments, **named)
+        except errors.Refusal as refusal:
+            return refused(refusal)
+
+    return answer
+
+
+class Refusing(Middleware):
+    """Answers every call: with its result, with a refusal, or with the admission that the server made a mistake."""
+
+    async def on_call_tool(
+        self,
+        context: MiddlewareContext[CallToolRequestParams],
+        call_next: CallNext[CallToolRequestParams, ToolResult],
+    ) -> ToolResult:
+        """Call the tool, and give what it raises the form of an answer."""
+        try:
+            return await call_next(context)
+        except Exception as error:
+            found = _cause(error)
+            if isinstance(found, ValidationError):
+                return refused(errors.ValidationFailed(_fields(found)))
+            if isinstance(found, NotFoundError):
+                return _error("unknown_tool", f"there is no tool {context.message.name!r}", {})
+            log.exception("a tool failed", tool=context.message.name)
+            return _error("internal_error", "the server made a mistake; its log tells more", {})
+
+
+def _cause(error: BaseException) -> BaseException:
+    """What was raised in the tool, behind what the library made of it."""
+    known = (ValidationError, NotFoundError)
+    at: BaseException | None = error
+    while at is not None and not isinstance(at, known):
+        at = at.__cause__
+    return error if at is None else at
+
+
+def _fields(error: ValidationError) -> list[tuple[str, str]]:
+    return [(".".join(map(str, each["loc"])) or "arguments", each["msg"]) for each in error.errors()]

@@ -1,0 +1,265 @@
+"""The tools. Each parses, calls one service and renders; what a caller may do is the services' to say."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from typing import Annotated, Any, Final, Literal, Protocol
+
+from fastmcp import FastMCP
+from fastmcp.server.dependencies import get_context
+from mcp.types import ToolAnnotations
+from pydantic import Field
+
+from tallystick.bootstrap import Tally
+from tallystick.core import errors
+from tallystick.core.ids import to_text
+from tallystick.core.times import format_rfc3339
+from tallystick.mcp import answers
+from tallystick.mcp.callers import Callers, caller_of
+from tallystick.mcp.refusals import answering
+from tallystick.services.context import Caller
+
+IDEMPOTENCY_KEY: Final = "tallystick/idempotency-key"
+FOR_SERVICES: Final = "for-services"  # the tag of tools that users neither see nor may call
+
+Email = Annotated[str, Field(description="The user's e-mail address")]
+Password = Annotated[str, Field(description="The user's password, 8 characters or more")]
+UserId = Annotated[
+    str | None,
+    Field(description="A user (usr_…), a customer (cust_…) or the operator's own id; yourself if absent"),
+]
+Limit = Annotated[int, Field(ge=1, le=100, description="How many, newest first")]
+
+
+class Tools:
+    """The functions behind the tools."""
+
+    def __init__(self, tally: Tally, callers: Callers) -> None:
+        self._tally = tally
+        self._callers = callers
+
+    def _caller(self) -> Caller:
+        return caller_of(self._tally, self._callers)
+
+    def _user(self) -> Caller:
+        """The caller, who has credits of its own. Raises ``NotAllowed`` for a service's key."""
+        caller = self._caller()
+        if caller.customer_id is None:
+            raise errors.NotAllowed(
+                "this key has no credits of its own: log in as a user, or use a tool that takes user_id"
+            )
+        return caller
+
+    # --- who it is -------------------------------------------------------------------------------------------------
+
+    def user_register(self, email: Email, password: Password) -> answers.LoggedIn:
+        """Register a new user with a wallet of its own and the sign-up credits, and log in as that user."""
+        made = self._tally.identity.register(email, password)
+        return self._logged_in(made.token, made.expires_at)
+
+    def user_login(self, email: Email, password: Password) -> answers.LoggedIn:
+        """Log in as a user who is registered. Later calls of this server are made as that user."""
+        made = self._tally.identity.login(email, password)
+        return self._logged_in(made.token, made.expires_at)
+
+    def user_logout(self) -> answers.LoggedOut:
+        """End the login. An API key cannot be logged out: it is revoked instead."""
+        self._tally.identity.logout(self._caller(), self._callers.token() or "")
+        self._callers.forget()
+        return answers.LoggedOut(logged_out=True)
+
+    def _logged_in(self, token: str, expires_at: int) -> answers.LoggedIn:
+        tally, until = self._tally, format_rfc3339(expires_at)
+        caller = tally.identity.authenticate(token, tally.context.now())
+        me, balance = tally.identity.me(caller), tally.billing.balance(caller)
+        email = me.email or ""
+        self._callers.keep(token, email=email, expires_at=until)
+        kept = self._callers.keeps_logins
+        return answers.LoggedIn(
+            user=answers.User(
+                id=to_text("usr", me.user_id or 0), email=email, customer=to_text("cust", balance.customer_id)
+            ),
+            session=answers.Session(expires_at=until, token=None if kept else token, saved=kept),
+            credits=answers.amount(balance.balance),
+        )
+
+    # --- balances --------------------------------------------------------------------------------------------------
+
+    def check_balance(self) -> answers.CheckedBalance:
+        """Look at your own credits before work that costs some: what there is, whether it refills itself, and the plan."""
+        tally = self._tally
+        found = tally.billing.balance(self._user())
+        below = tally.context.economy().low_balance.warning_below(found.unit)
+        return answers.checked_balance(found, warning_below=below)
+
+    def ruv_balance(self, user_id: UserId = None) -> answers.DetailedBalance:
+        """A user's credits in detail: the balance, what is held for unfinished work, and what was earned and spent."""
+        return answers.detailed_balance(self._tally.billing.balance(self._caller(), customer=user_id))
+
+    def user_stats(self, user_id: UserId = None) -> answers.Stats:
+        """What a user earned and spent over its life, from challenges and from apps."""
+        found = self._tally.rewards.stats(self._caller(), customer=user_id)
+        return answers.Stats(
+            credits_earned=answers.amount(found.earned),
+            credits_spent=answers.amount(found.spent),
+            apps_published=0,  # nothing can be published here
+            challenges_completed=found.challenges,
+            app_revenue=answers.amount(found.app_revenue),
+        )
+
+    def ruv_history(self, user_id: UserId = None, limit: Limit = 20) -> answers.History:
+        """Where a user's credits came from and went: one line per movement, with its amount, type and description."""
+        found = self._tally.billing.transactions(self._caller(), customer=user_id, limit=limit)
+        return answers.History(transactions=[answers.history_line(each) for each in found.items])
+
+    # --- money -----------------------------------------------------------------------------------------------------
+
+    def create_payment_link(
+        self,
+        amount: Annotated[
+            float,
+            Field(
+                description="US dollars",
+                json_schema_extra={"minimum": 10, "maximum": 10_000},
+            ),
+        ],
+    ) -> answers.PaymentLink:
+        """Make a page on which the user buys credits. Show the address to the user: only a person can pay on it."""
+        answer = self._tally.checkouts.create(
+            self._user(), amount=_decimal(amount), idempotency_key=_key_of_request()
+        )
+        return answers.payment_link(answer.value)
+
+    def configure_auto_refill(
+        self,
+        enabled: Annotated[bool, Field(description="On or off; on also ends a pause")],
+        threshold: Annotated[
+            float | None, Field(description="Refill when fewer credits than this are available")
+        ] = None,
+        amount: Annotated[float | None, Field(description="US dollars of one refill")] = None,
+    ) -> answers.RefillSetting:
+        """Have credits bought with the saved card whenever they fall below a threshold, or end that."""
+        view = self._tally.refills.configure(
+            self._user(),
+            enabled=enabled,
+            threshold=None if threshold is None else _decimal(threshold),
+            amount=None if amount is None else _decimal(amount),
+        )
+        return answers.refill_setting(view)
+
+    def get_payment_history(self, limit: Limit = 10) -> answers.Payments:
+        """What the user paid in US dollars, what became of it, and where the invoice is."""
+        found = self._tally.checkouts.list(self._user(), limit=limit)
+        return answers.Payments(payments=[answers.payment_line(each) for each in found.items])
+
+    def user_upgrade(
+        self,
+        tier: Annotated[str, Field(description="The plan, such as pro or enterprise")],
+        user_id: UserId = None,
+    ) -> answers.Upgraded:
+        """Put a user on another plan. Where it must be paid first, the refusal names the page on which that is done."""
+        tally = self._tally
+        view = tally.subscriptions.change(
+            self._caller(), tier=tier, customer=user_id, idempotency_key=_key_of_request()
+        ).value
+        if view.checkout_url is not None:
+            detail = f"the plan {view.tier} is paid first: open checkout_url"
+            raise errors.TierUpgradeFailed(detail, checkout_url=view.checkout_url)
+        plan = tally.context.economy().plans.get(view.tier)
+        allowance = None if plan is None else plan.allowance(tally.context.economy().primary_unit)
+        monthly = 0 if allowance is None else allowance.amount_micros
+        return answers.Upgraded(
+            new_tier=view.tier,
+            monthly_credits=None if monthly is None else answers.amount(monthly),
+            effective_date=format_rfc3339(view.effective_at),
+        )
+
+    def app_store_earn_ruv(
+        self,
+        user_id: Annotated[str, Field(description="Who earned it: usr_…, cust_… or the operator's own id")],
+        amount: Annotated[float, Field(description="Credits", json_schema_extra={"exclusiveMinimum": 0})],
+        reason: Annotated[str, Field(description="What it was earned for; the user reads it in the history")],
+        source: Annotated[
+            Literal["challenge", "app_usage", "referral"], Field(description="What kind of earning it is")
+        ],
+    ) -> answers.Earned:
+        """Award credits to a user. For services and admins. Send an idempotency key in _meta to award a fact once."""
+        made = self._tally.rewards.earn(
+            self._caller(),
+            customer=user_id,
+            amount=_decimal(amount),
+            reason=reason,
+            source=source,
+            idempotency_key=_key_of_request() or secrets.token_urlsafe(),
+        ).value
+        return answers.earned(made.transaction_id, made.balance)
+
+
+class Logins(Protocol):
+    """Tools with which somebody becomes known."""
+
+    def user_register(self, email: Email, password: Password) -> answers.LoggedIn:
+        """Register."""
+
+    def user_login(self, email: Email, password: Password) -> answers.LoggedIn:
+        """Log in."""
+
+    def user_logout(self) -> answers.LoggedOut:
+        """Log out."""
+
+
+_HERE: Final = ToolAnnotations(destructive_hint=False, open_world_hint=False)
+_READS: Final = ToolAnnotations(read_only_hint=True, idempotent_hint=True, open_world_hint=False)
+_SETS: Final = ToolAnnotations(destructive_hint=True, idempotent_hint=True, open_world_hint=True)
+
+
+def register_logins(server: FastMCP[Any], logins: Logins) -> frozenset[str]:
+    """Put the login tools on a server; gives their names."""
+    return _put(
+        server,
+        (logins.user_register, "Register", _HERE),
+        (logins.user_login, "Log in", _HERE),
+        (logins.user_logout, "Log out", _SETS.model_copy(update={"open_world_hint": False})),
+    )
+
+
+def register(server: FastMCP[Any], tools: Tools) -> None:
+    """Put all tools on a server, with what clients are told of each."""
+    register_logins(server, tools)
+    _put(
+        server,
+        (tools.check_balance, "Check the balance", _READS),
+        (tools.ruv_balance, "Balance in detail", _READS),
+        (tools.create_payment_link, "Buy credits", _HERE.model_copy(update={"open_world_hint": True})),
+        (tools.configure_auto_refill, "Set automatic refills", _SETS),
+        (tools.ruv_history, "History of credits", _READS),
+        (tools.get_payment_history, "History of payments", _READS),
+        (tools.user_upgrade, "Change the plan", _SETS),
+        (tools.user_stats, "Statistics", _READS),
+    )
+    _put(server, (tools.app_store_earn_ruv, "Award credits", _HERE), tags={FOR_SERVICES})
+
+
+def _put(
+    server: FastMCP[Any],
+    *rows: tuple[Callable[..., Any], str, ToolAnnotations],
+    tags: set[str] | None = None,
+) -> frozenset[str]:
+    for function, title, hints in rows:
+        annotations = hints.model_copy(update={"title": title})
+        server.tool(answering(function), title=title, annotations=annotations, tags=tags)
+    return frozenset(function.__name__ for function, _, _ in rows)
+
+
+def _key_of_request() -> str | None:
+    """The caller's idempotency key, which a client sends beside the arguments."""
+    request = get_context().request_context
+    key = None if request is None else (request.meta or {}).get(IDEMPOTENCY_KEY)
+    return key if isinstance(key, str) else None
+
+
+def _decimal(value: float) -> str:
+    """A JSON number as it was written, for what is counted exactly. NaN and infinity are no amounts, and are told so."""
+    text = repr(value)
+    return text.removesuffix(".0")

@@ -1,0 +1,51 @@
+"""A real MCP client that asks one question at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+from fastmcp import Client
+from mcp.types import TextContent
+
+
+class Agent:
+    """Calls tools, each in a connection of its own: no answer may depend on a session."""
+
+    def __init__(self, target: Any, **options: Any) -> None:
+        self._target = target
+        self._options = options
+
+    def names(self) -> set[str]:
+        """The tools that are offered."""
+        return set(self.tools())
+
+    def tools(self) -> dict[str, Any]:
+        """The tools by their names."""
+
+        async def work() -> dict[str, Any]:
+            async with Client(self._target, **self._options) as client:
+                return {tool.name: tool for tool in await client.list_tools()}
+
+        return asyncio.run(work())
+
+    def call(self, name: str, *, meta: dict[str, Any] | None = None, **arguments: Any) -> dict[str, Any]:
+        """What a tool answers. Its text says the same as its structured content, also of a refusal."""
+
+        async def work() -> Any:
+            async with Client(self._target, **self._options) as client:
+                return await client.call_tool(name, arguments, meta=meta, raise_on_error=False)
+
+        result = asyncio.run(work())
+        content: dict[str, Any] = result.structured_content
+        [text] = result.content
+        assert isinstance(text, TextContent)
+        assert json.loads(text.text) == content
+        assert result.is_error == ("error" in content)
+        return content
+
+    def refused(self, name: str, **arguments: Any) -> str:
+        """The code of a refusal that must come."""
+        content = self.call(name, **arguments)
+        return str(content["error"]["code"])
