@@ -17,6 +17,7 @@ from tallystick.bootstrap import Tally
 from tallystick.core import errors
 from tallystick.mcp.callers import Callers, caller_of
 from tallystick.mcp.refusals import Refusing
+from tallystick.mcp.resources import register_resources
 from tallystick.mcp.tools import FOR_SERVICES, Tools, register
 
 _INSTRUCTIONS = (
@@ -63,5 +64,7 @@ def build(tally: Tally, callers: Callers, *, auth: AuthProvider | None = None) -
         mask_error_details=True,
         middleware=[Refusing(), Visible(tally, callers)],
     )
-    register(server, Tools(tally, callers))
+    tools = Tools(tally, callers)
+    register(server, tools)
+    register_resources(server, tools, tally.context.economy)
     return server

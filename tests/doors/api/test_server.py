@@ -94,6 +94,7 @@ def started(folder: Path, url: str, **settings: str) -> Iterator[Process]:
 def test_the_first_start_shows_an_admin_key_once(database_url: str, tmp_path: Path) -> None:
     """It says where it listens, and the key works; the next start shows none, and it still works."""
     with started(tmp_path, database_url) as server:
+        wait_until(lambda: "tly_" in server.out, seconds=60)  # it comes a line later
         lines = server.out.splitlines()
         assert lines[0] == f"Tallystick (starter economy, test mode) listens on {server.url}"
         [key] = [line.strip() for line in lines if line.strip().startswith("tly_")]

@@ -30,6 +30,36 @@ class Agent:
 
         return asyncio.run(work())
 
+    def prompts(self) -> dict[str, Any]:
+        """The prompts by their names."""
+
+        async def work() -> dict[str, Any]:
+            async with Client(self._target, **self._options) as client:
+                return {prompt.name: prompt for prompt in await client.list_prompts()}
+
+        return asyncio.run(work())
+
+    def ask(self, name: str, **arguments: Any) -> str:
+        """The text of a prompt."""
+
+        async def work() -> str:
+            async with Client(self._target, **self._options) as client:
+                [message] = (await client.get_prompt(name, arguments)).messages
+                assert isinstance(message.content, TextContent)
+                return message.content.text
+
+        return asyncio.run(work())
+
+    def read(self, uri: str) -> Any:
+        """The content of a resource."""
+
+        async def work() -> Any:
+            async with Client(self._target, **self._options) as client:
+                [content] = await client.read_resource(uri)
+                return json.loads(content.text)
+
+        return asyncio.run(work())
+
     def call(self, name: str, *, meta: dict[str, Any] | None = None, **arguments: Any) -> dict[str, Any]:
         """What a tool answers. Its text says the same as its structured content, also of a refusal."""
 
