@@ -165,3 +165,25 @@ def test_work_that_fails_fails_alone(tmp_path: Path) -> None:
             assert settings.get(connection, "half") is None
         with pytest.raises(ZeroDivisionError):
             tally.context.commit.transact(fail)
+
+
+@pytest.mark.parametrize("work_fails", [False, True])
+def test_nobody_waits_for_a_database_that_is_away_in_turn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, work_fails: bool
+) -> None:
+    """All of a batch hear of it after one try; after one more where the work had failed before."""
+    with Tally.open(f"sqlite:///{tmp_path / 'tally.db'}") as tally:
+        ada, tries = log_in(tally), 0
+
+        def away(_work: object) -> None:
+            nonlocal tries
+            tries += 1
+            if work_fails and tries == 1:
+                raise ZeroDivisionError
+            raise ServiceUnavailable("locked")
+
+        monkeypatch.setattr(tally.database, "transact_hot", away)
+        batch = [spend(ada, 1), bonus(tally, ada, 7), spend(ada, 1), spend(ada, 1)]
+        tally.context.commit._post(list(batch))  # noqa: SLF001 - as the posting thread finds them
+        assert all(isinstance(each.failure, ServiceUnavailable) for each in batch)
+        assert (2 if work_fails else 1) == tries

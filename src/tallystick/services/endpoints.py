@@ -338,6 +338,8 @@ class Endpoints:
             raise _wrong_url("expected no user and no password in it: receivers check the signature")
         if parts.fragment:
             raise _wrong_url("expected no fragment in it: it is never sent")
+        if "%" in host:  # the zone of an IPv6 address: an interface of this machine
+            raise _wrong_url(f"expected a public address: {host} is not one")
         refused = self._check_host(host, port or {"https": 443, "http": 80}[parts.scheme])
         if refused is not None:
             raise _wrong_url(f"expected a public address: {refused}")

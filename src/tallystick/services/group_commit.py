@@ -195,8 +195,7 @@ class GroupCommit:
     def _post(self, batch: list[Place]) -> list[Turn]:
         started = time.perf_counter()
         if not self._commit_together(batch):
-            for ticket in batch:
-                self._post_alone(ticket)
+            self._post_each(batch)
         self._observe(len(batch), time.perf_counter() - started)
         return self._wake(batch)
 
@@ -206,16 +205,25 @@ class GroupCommit:
             try:
                 self._commit(batch)
             except Exception as error:  # noqa: BLE001 - whatever it is, every caller must hear of it
-                if any(isinstance(place, Errand) for place in batch):
+                if self._rows_refused(error):
+                    self._ledger.beware()
+                    continue
+                self._ledger.forget()
+                if _may_be_an_errands(error, batch):
                     return False
-                if not self._rows_refused(error):
-                    self._ledger.forget()
-                    self._fail(batch, error)
-                    return True
-                self._ledger.beware()
+                self._fail(batch, error)
+                return True
             else:
                 return True
         return False
+
+    def _post_each(self, batch: list[Place]) -> None:
+        """One by one; once the database is away, the rest need not wait for it as well, each in turn."""
+        for number, place in enumerate(batch, 1):
+            self._post_alone(place)
+            if isinstance(place.failure, errors.ServiceUnavailable):
+                self._fail(batch[number:], place.failure)
+                return
 
     def _post_alone(self, ticket: Place) -> None:
         """One operation by itself; where another process was first with the same key, its answer is there by now."""
@@ -286,6 +294,13 @@ class GroupCommit:
                 loop.call_soon_threadsafe(_finish_all, tickets, loop, turn)
                 turns.append(turn)
         return turns
+
+
+def _may_be_an_errands(error: Exception, batch: list[Place]) -> bool:
+    """Whether the others of a batch may go through without what failed; not where the database itself is away."""
+    return not isinstance(error, errors.ServiceUnavailable) and any(
+        isinstance(each, Errand) for each in batch
+    )
 
 
 def _origin(error: Exception) -> BaseException:

@@ -29,6 +29,7 @@ LONGEST_BACKOFF_MICROS: Final = 6 * 60 * MINUTE
 GIVEN_UP_AFTER_MICROS: Final = 3 * DAY
 GIVEN_UP_AFTER_ATTEMPTS: Final = 8
 PAGE: Final = 200
+LONGEST_TEXT: Final = 255
 
 log = structlog.get_logger(__name__)
 
@@ -70,9 +71,16 @@ def verified(body: bytes, signature: str | None, *, secret: str, now: int) -> Ev
     if abs(now // SECOND - seconds) > TOLERANCE_SECONDS:
         raise SignatureInvalid("it was signed too long ago, or in the future")
     try:
-        return msgspec.json.decode(body, type=Event)
+        event = msgspec.json.decode(body, type=Event)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise SignatureInvalid("the event cannot be read") from error
+    # Whoever has the secret may write anything: what no database takes would be sent again for ever.
+    if (
+        not 0 <= event.created_at <= now + DAY
+        or max(map(len, (event.id, event.type, event.subject_id))) > LONGEST_TEXT
+    ):
+        raise SignatureInvalid("the event is not one of ours")
+    return event
 
 
 def deliver(
