@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from tallystick.core import errors
 from tallystick.core.decimals import to_decimal
-from tallystick.core.times import format_rfc3339
+from tallystick.core.refusal_facts import facts_of
 
 # Where the advice of a refusal speaks of REST, these say the same of this door.
 _HERE: Final[Mapping[str, str]] = {
@@ -60,16 +60,8 @@ def from_answer(body: Mapping[str, Any]) -> Problem:
 
 def from_refusal(refusal: errors.Refusal) -> Problem:
     """A refusal of our own process."""
-    fields: dict[str, Any] = {}
-    for name, value in refusal.fields.items():
-        if isinstance(value, int) and name in refusal.amount_fields:
-            fields[name] = to_decimal(value)
-        elif isinstance(value, int) and name in refusal.time_fields:
-            fields[name] = format_rfc3339(value)
-        else:
-            fields[name] = value
     advice = _DATABASE_AWAY if isinstance(refusal, errors.ServiceUnavailable) else None
-    return Problem(refusal.code, refusal.detail, advice=advice, **fields)
+    return Problem(refusal.code, refusal.detail, advice=advice, **facts_of(refusal, to_decimal))
 
 
 def advice_for(code: str) -> str | None:

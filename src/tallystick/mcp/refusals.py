@@ -15,7 +15,7 @@ from mcp.types import CallToolRequestParams
 from pydantic import ValidationError
 
 from tallystick.core import errors
-from tallystick.core.times import format_rfc3339
+from tallystick.core.refusal_facts import facts_of
 from tallystick.mcp.answers import amount
 
 P = ParamSpec("P")
@@ -33,19 +33,11 @@ class RefusedElsewhere(errors.Refusal):
 
 def refused(refusal: errors.Refusal) -> ToolResult:
     """A refusal with its code in lower case, its sentence, and its facts."""
-    facts: dict[str, Any] = {}
-    for name, value in refusal.fields.items():
-        if isinstance(value, int) and name in refusal.amount_fields:
-            facts[name] = amount(value)
-        elif isinstance(value, int) and name in refusal.time_fields:
-            facts[name] = format_rfc3339(value)
-        else:
-            facts[name] = value
     detail = refusal.detail
     if isinstance(refusal, errors.ServiceUnavailable) and refusal.__cause__ is not None:
         detail = "the database did not take the request: try again"  # what it said may name hosts and users
     code = refusal.said if isinstance(refusal, RefusedElsewhere) else refusal.code
-    return _error(code, detail, facts)
+    return _error(code, detail, facts_of(refusal, amount))
 
 
 def _error(code: str, detail: str, facts: Mapping[str, Any]) -> ToolResult:

@@ -18,7 +18,7 @@ from tallystick.core.rating import rate
 from tallystick.services.context import Answer, Caller, Context
 from tallystick.services.pricing import Number, Pricing, Usage
 from tallystick.services.requests import idempotency_fields
-from tallystick.store import journal
+from tallystick.store import holds, journal
 
 DEFAULT_HOLD_SECONDS: Final = 3600
 
@@ -122,6 +122,15 @@ class Holds:
         """As ``release``, awaited."""
         operation = await asyncio.to_thread(self._resolve, caller, hold_id, capture=None, key=idempotency_key)
         return await self._pricing.finish_async(operation, await self._context.commit.run_async(operation))
+
+    def outcome(self, caller: Caller, hold_id: str) -> tuple[str, int | None]:
+        """What became of a hold: open, captured, released or expired; and the charge that it became. Raises ``NotFound``."""
+        number = from_text("hold", hold_id)
+        with self._context.database.read() as connection:
+            found = None if number is None else holds.outcome_of(connection, number)
+        if found is None or not (caller.is_service or found.customer_id == caller.customer_id):
+            raise errors.NotFound("hold", hold_id)
+        return found.status, found.resolved_by if found.status == "captured" else None
 
     def _resolve(
         self,

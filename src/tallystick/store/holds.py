@@ -1,9 +1,10 @@
-"""Listing holds, newest first."""
+"""Reading holds."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -30,6 +31,21 @@ class HoldRow:
     resolved_at: int | None
     resolved_by: int | None
     captured: int | None
+
+
+class Outcome(NamedTuple):
+    """What became of a hold, and by which transaction."""
+
+    customer_id: int
+    status: str
+    resolved_by: int | None
+
+
+def outcome_of(connection: Connection, number: int) -> Outcome | None:
+    """What became of a hold."""
+    query = sa.select(holds.c.customer_id, holds.c.status, holds.c.resolved_by).where(holds.c.id == number)
+    row = connection.execute(query).first()
+    return None if row is None else Outcome(*row)
 
 
 def of_customer(

@@ -75,6 +75,16 @@ class Agent:
         assert result.is_error == ("error" in content)
         return content
 
+    def receipt(self, name: str, **arguments: Any) -> dict[str, Any] | None:
+        """What a call cost."""
+
+        async def work() -> Any:
+            async with Client(self._target, **self._options) as client:
+                return await client.call_tool(name, arguments)
+
+        receipt: dict[str, Any] | None = (asyncio.run(work()).meta or {}).get("tallystick/receipt")
+        return receipt
+
     def refused(self, name: str, **arguments: Any) -> str:
         """The code of a refusal that must come."""
         content = self.call(name, **arguments)
