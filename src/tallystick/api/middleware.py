@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import time
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from tallystick.api.metrics import Metrics
 from tallystick.api.problems import respond, respond_unforeseen
 from tallystick.api.reading import MAX_BODY_BYTES
-from tallystick.core.errors import BodyTooLarge
+from tallystick.core.errors import BodyTooLarge, ServiceUnavailable
 
 QUIET: Final = frozenset({"/healthz", "/readyz", "/metrics"})
 # Balances and keys are nobody's to keep: a figure that was cached would refuse after a top-up.
@@ -23,6 +24,7 @@ UNKNOWN_ROUTE: Final = "(unknown)"
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _GIVEN_ID: Final = re.compile(rb"[A-Za-z0-9._:-]{1,64}")
 _SERVER_ERROR: Final = 500
+CLOSING: Final = "the server is shutting down: repeat the request with the same Idempotency-Key"
 
 log = structlog.get_logger(__name__)
 
@@ -60,6 +62,11 @@ class Frame:
                 await self._app(scope, receive if length is not None else _limited(receive), answer)
         except ClientDisconnect:
             log.info("the client went away", request_id=request_id)
+        except asyncio.CancelledError:  # the server closes, and has waited as long as it will
+            log.warning("cut off by the end of the server", request_id=request_id, path=scope["path"])
+            if not status:
+                await respond(Request(scope), ServiceUnavailable(CLOSING))(scope, receive, answer)
+            raise
         except Exception:
             log.exception("unforeseen", request_id=request_id, path=scope["path"])
             if not status:
