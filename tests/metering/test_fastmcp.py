@@ -231,6 +231,23 @@ def test_a_key_pays_once(shop: Shop) -> None:
     assert "conflict" == shop.refused("search", key="k", query="x")
 
 
+def test_a_key_belongs_to_a_customer(shop: Shop) -> None:
+    """However customers and keys are named, one's key says nothing about another's; nor does a retry's about a key."""
+    for name in ("ann:k", "ann"):
+        shop.tally.customers.create(SYSTEM, external_id=name)
+        shop.tally.grants.create(
+            SYSTEM, customer=name, amount=4, category="bonus", idempotency_key=f"more {name}"
+        )
+    first = shop.call("search", key="k:2", query="x").meta["tallystick/receipt"]
+    shop.payer = "ann:k"
+    second = shop.call("search", key="2", query="x").meta["tallystick/receipt"]
+    assert (102, 2) == (first["balance"], second["balance"])
+    shop.payer = "ann"
+    assert shop.call("search", key="k", query="bad").is_error
+    assert shop.call("search", key="k", query="bad").is_error
+    assert first == shop.call("search", key="k:2", query="x").meta["tallystick/receipt"]
+
+
 def test_nobody_calls_without_paying(shop: Shop) -> None:
     """Neither without a customer, nor as one that there is not; tools without a price still answer."""
     for payer, code in ((None, "not_authenticated"), ("nobody", "unknown_customer")):

@@ -145,7 +145,8 @@ class TallyMiddleware(Middleware):
             # So that a key is only ever good for the same call.
             metadata={"arguments": _digest(arguments)},
         )
-        key = f"mcp:{customer}:{_key_of(context) or secrets.token_urlsafe()}"
+        # Digested, so that no name of a customer and no key of a client can stand for another's.
+        key = f"mcp:{_digest([customer, _key_of(context) or secrets.token_urlsafe()])}"
         try:
             return await self._billing.hold(usage, key=key)
         except errors.ServiceUnavailable:
@@ -202,8 +203,8 @@ def _key_of(context: MiddlewareContext[Any]) -> str | None:
     return key if isinstance(key, str) and key else None
 
 
-def _digest(arguments: Mapping[str, Any]) -> str:
-    text = json.dumps(arguments, sort_keys=True, default=str)
+def _digest(value: object) -> str:
+    text = json.dumps(value, sort_keys=True, default=str)
     return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()
 
 
