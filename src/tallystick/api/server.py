@@ -113,10 +113,9 @@ def serve(
             ending.callback(background.stop)
             background.start()
             lag = lambda: background.lag_seconds  # noqa: E731 - one line says it
-        app = create_app(
-            tally, metrics=metrics, worker_lag=lag, extra_routes=pages(tally), extra_apps=apps(tally)
-        )
-        greet = partial(_greet, say, config, base=base, host=host, port=port, key=key)
+        others = apps(tally)
+        app = create_app(tally, metrics=metrics, worker_lag=lag, extra_routes=pages(tally), extra_apps=others)
+        greet = partial(_greet, say, config, base=base, host=host, port=port, key=key, paths=list(others))
         try:
             _server(app, host, port, greet).run([listening])
         finally:
@@ -167,11 +166,19 @@ def _in_address(host: str) -> str:
 
 
 def _greet(
-    say: Callable[[str], None], config: Config, *, base: str, host: str, port: int, key: str | None
+    say: Callable[[str], None],
+    config: Config,
+    *,
+    base: str,
+    host: str,
+    port: int,
+    key: str | None,
+    paths: Sequence[str],
 ) -> None:
     address = f"http://{_in_address(host)}:{port}"
     say(f"Tallystick ({config.economy} economy, {config.mode} mode) listens on {address}")
-    say(f"  API: {base}/api/v1   docs: {base}/docs   MCP: {base}/mcp")
+    doors = "".join(f"   {path.strip('/').upper()}: {base}{path}" for path in paths)
+    say(f"  API: {base}/api/v1   docs: {base}/docs{doors}")
     if key is not None:
         say("  Admin key, shown this once (set TALLY_ADMIN_KEY to choose your own):")
         say(f"  {key}")

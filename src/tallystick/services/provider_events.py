@@ -18,6 +18,7 @@ from tallystick.services.context import Context
 from tallystick.services.fulfilment import Fulfilment, Mark
 from tallystick.services.refills import Refills
 from tallystick.store import payments as store
+from tallystick.store.payments import PaymentRow
 
 IGNORED: Final = "ignored"
 REPEAT: Final = "repeat"
@@ -83,22 +84,24 @@ class ProviderEvents:
             if event.subject == "checkout":
                 known = store.by_provider_id(connection, name, "checkout", event.subject_id)
         mark = self._marker(event)
-        outcome = None
-        if (
-            known is not None and event.live == self._provider.live
-        ):  # as nearly always: then it is asked for once
-            row = self._fulfilment.look(known.id, mark=mark, known=known)
-            outcome = None if row is None else row.status
-        elif event.live == self._provider.live and event.subject in self._handlers:
-            try:
-                outcome = self._handlers[event.subject](event, mark)
-            except OutcomeUnknown as error:
-                raise errors.PaymentsUnavailable from error
+        outcome = self._effect(event, known, mark) if event.live == self._provider.live else None
         if outcome is None:
             context.database.transact(lambda connection: mark(connection, IGNORED))
             outcome = IGNORED
         log.info("provider event", id=event.id, type=event.type, outcome=outcome)
         return outcome
+
+    def _effect(self, event: Event, known: PaymentRow | None, mark: Mark) -> str | None:
+        """What came of an event, or None where it is none of ours; a payment that is ``known`` is asked for once."""
+        if known is not None:  # as nearly always
+            row = self._fulfilment.look(known.id, mark=mark, known=known)
+            return None if row is None else row.status
+        if event.subject not in self._handlers:
+            return None
+        try:
+            return self._handlers[event.subject](event, mark)
+        except OutcomeUnknown as error:
+            raise errors.PaymentsUnavailable from error
 
     def _marker(self, event: Event) -> Mark:
         def mark(connection: Connection, outcome: str) -> None:

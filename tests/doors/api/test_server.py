@@ -84,7 +84,7 @@ def started(folder: Path, url: str, **settings: str) -> Iterator[Process]:
         )
     running = Process(process, f"http://127.0.0.1:{port}", folder)
     try:
-        wait_until(lambda: "listens on" in running.out or process.poll() is not None, seconds=60)
+        wait_until(lambda: "docs: " in running.out or process.poll() is not None, seconds=60)
         yield running
     finally:
         process.kill()
