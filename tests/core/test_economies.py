@@ -118,6 +118,13 @@ def test_flow_nexus_has_three_plans() -> None:
     ]
 
 
+def test_what_a_plan_gives_each_month() -> None:
+    """In the primary unit; None is unlimited, and what gives nothing there gives none."""
+    economy = ECONOMIES["flow-nexus"]
+    given = {name: economy.monthly_micros(name) for name in economy.plans}
+    assert (1_000 * MICROS, None, 0) == (given["pro"], given["enterprise"], economy.monthly_micros("nothing"))
+
+
 def test_flow_nexus_sells_ten_credits_for_a_dollar() -> None:
     """From $10 to $10,000; $50 buys 500."""
     economy = ECONOMIES["flow-nexus"]

@@ -324,6 +324,12 @@ class Economy:
         except KeyError:
             raise UnknownMeter(name, suggestion=_close_to(name, self.meters)) from None
 
+    def monthly_micros(self, plan: str) -> int | None:
+        """What a plan gives per period in the primary unit; None is unlimited, and a plan that there is not gives none."""
+        found = self.plans.get(plan)
+        allowance = None if found is None else found.allowance(self.primary_unit)
+        return 0 if allowance is None else allowance.amount_micros
+
     def unit(self, name: str) -> Unit:
         """Give a unit by its name, or raise ``UnknownUnit``."""
         try:

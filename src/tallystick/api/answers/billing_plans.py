@@ -61,14 +61,11 @@ def tier(view: TierView, economy: Economy) -> TierAnswer | PaidFirstAnswer:
     """A plan that was asked for, with its allowance in the primary unit."""
     if view.checkout_url is not None:
         return PaidFirstAnswer(view.checkout_url)
-    plan = economy.plans.get(view.tier)
-    allowance = None if plan is None else plan.allowance(economy.primary_unit)
-    monthly = 0 if allowance is None else allowance.amount_micros
     return TierAnswer(
         customer=to_text("cust", view.customer_id),
         new_tier=view.tier,
         previous_tier=view.previous,
-        monthly_credits=number_or_none(monthly),
+        monthly_credits=number_or_none(economy.monthly_micros(view.tier)),
         effective_date=format_rfc3339(view.effective_at),
         next_period_at=format_rfc3339(view.period_end),
         granted=numbers(view.granted),
