@@ -5,7 +5,9 @@ import re
 import pytest
 
 from tallystick.core import errors
+from tallystick.core.decimals import format_amount
 from tallystick.core.errors import EconomyProblem, Refusal
+from tallystick.core.refusal_facts import facts_of
 
 
 def every_class(base: type[Refusal] = Refusal) -> list[type[Refusal]]:
@@ -162,4 +164,19 @@ def test_what_is_wrong_with_an_economy_is_told_in_full() -> None:
     ) == refusal.detail
     assert {"key": "units", "line": None, "expected": "at least one unit", "found": "nothing"} in (
         problem._asdict() for problem in refusal.problems
+    )
+
+
+def test_facts_are_shown_in_the_form_of_a_door() -> None:
+    """Amounts as the door shows them, times as RFC 3339, the rest as it is."""
+    refusal = errors.AmountTooLarge(2_500_000)
+    assert {"maximum": "2.5"} == facts_of(refusal, format_amount)
+    limited = errors.RateLimited(
+        limit=3, remaining=0, reset_at=0, window_seconds=3600, retry_after_seconds=5, limit_source="meter:x"
+    )
+    facts = facts_of(limited, format_amount)
+    assert ("1970-01-01T00:00:00Z", 3, "meter:x") == (
+        facts["reset_at"],
+        facts["limit"],
+        facts["limit_source"],
     )

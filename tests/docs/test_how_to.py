@@ -16,8 +16,7 @@ from tallystick.core.economy_file import load
 from tallystick.core.events import EVENT_TYPES
 from tallystick.mcp.server import build
 from tallystick.providers.stripe import SUBSCRIBED
-from tests.doors.mcp.agent import Agent
-from tests.doors.mcp.test_tools import Someone
+from tests.doors.mcp.agent import Agent, Someone
 from tests.receivers import Receiver, listen, outgoing
 from tests.servers import Server, running_server
 from tests.tallies import USER, World

@@ -134,7 +134,7 @@ class RestDoor:
         )
 
     def _ask(self, token: str | None, work: Any) -> Any:  # noqa: ANN401 - JSON
-        from tallystick.mcp.refusals import RefusedElsewhere
+        from tallystick.tool_results import RefusedElsewhere
 
         remote: Remote = self._session.remote_as(token)
         try:

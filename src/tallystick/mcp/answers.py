@@ -1,11 +1,6 @@
-"""What tools return: the fields of the contract, as the output schemas say them.
-
-Amounts are JSON numbers. Up to nine billion units they are exact to the sixth decimal.
-"""
+"""What tools return: the fields of the contract, as the output schemas say them."""
 
 from __future__ import annotations
-
-from typing import Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -16,16 +11,7 @@ from tallystick.services.billing import Balance, EntryView
 from tallystick.services.checkouts import CheckoutView, status_of
 from tallystick.services.refills import RefillView
 from tallystick.store.payments import PaymentRow
-
-Amount = int | float
-
-_MICROS: Final = 1_000_000
-
-
-def amount(micros: int) -> Amount:
-    """Micro-units as a number: whole where they are, else the nearest double, which prints with six decimals at most."""
-    whole, rest = divmod(micros, _MICROS)
-    return micros / _MICROS if rest else whole
+from tallystick.tool_results import Number, number
 
 
 def _time(micros: int | None) -> str | None:
@@ -57,7 +43,7 @@ class LoggedIn(_Answer):
 
     user: User
     session: Session
-    credits: Amount
+    credits: Number
 
 
 class LoggedOut(_Answer):
@@ -69,22 +55,22 @@ class LoggedOut(_Answer):
 class CheckedBalance(_Answer):
     """What there is now. ``credits`` is the balance; ``available`` is what can be spent of it."""
 
-    credits: Amount
+    credits: Number
     auto_refill: bool
-    threshold: Amount | None = Field(description="Automatic refills start below this many credits")
+    threshold: Number | None = Field(description="Automatic refills start below this many credits")
     tier: str | None
-    available: Amount
-    held: Amount
+    available: Number
+    held: Number
     low_balance_warning: bool
 
 
 class DetailedBalance(_Answer):
     """What there is, what is on its way out, and what came and went so far."""
 
-    credits: Amount
-    pending: Amount = Field(description="Held for work that is not finished")
-    earned_total: Amount
-    spent_total: Amount
+    credits: Number
+    pending: Number = Field(description="Held for work that is not finished")
+    earned_total: Number
+    spent_total: Number
 
 
 class PaymentLink(_Answer):
@@ -92,15 +78,15 @@ class PaymentLink(_Answer):
 
     payment_url: str
     expires_at: str
-    credits_amount: Amount
+    credits_amount: Number
 
 
 class RefillSetting(_Answer):
     """How automatic refills are set."""
 
     enabled: bool
-    threshold: Amount
-    amount: Amount = Field(description="US dollars of one refill")
+    threshold: Number
+    amount: Number = Field(description="US dollars of one refill")
     next_charge: str | None = Field(description="When the card is tried next; null: when the balance falls")
     paused_reason: str | None
     save_card_url: str | None = Field(description="Where a card is saved, if none is yet")
@@ -110,7 +96,7 @@ class HistoryLine(_Answer):
     """One line of a statement. ``amount`` is negative for what was spent."""
 
     date: str
-    amount: Amount
+    amount: Number
     type: str = Field(description="The meter's category for usage, such as sandbox; else the kind of entry")
     description: str
 
@@ -125,7 +111,7 @@ class PaymentLine(_Answer):
     """One payment in US dollars."""
 
     date: str
-    amount: Amount
+    amount: Number
     status: str
     invoice_url: str | None
 
@@ -140,7 +126,7 @@ class Upgraded(_Answer):
     """A plan. ``monthly_credits`` null: unlimited."""
 
     new_tier: str
-    monthly_credits: Amount | None
+    monthly_credits: Number | None
     effective_date: str
 
 
@@ -148,28 +134,28 @@ class Earned(_Answer):
     """Credits that were awarded."""
 
     transaction_id: str
-    new_balance: Amount
+    new_balance: Number
 
 
 class Stats(_Answer):
     """What a customer earned and spent over its life."""
 
-    credits_earned: Amount
-    credits_spent: Amount
+    credits_earned: Number
+    credits_spent: Number
     apps_published: int
     challenges_completed: int
-    app_revenue: Amount
+    app_revenue: Number
 
 
 def checked_balance(found: Balance, *, warning_below: int | None) -> CheckedBalance:
     """A balance for a look before work."""
     return CheckedBalance(
-        credits=amount(found.balance),
+        credits=number(found.balance),
         auto_refill=found.auto_refill,
-        threshold=None if found.threshold is None else amount(found.threshold),
+        threshold=None if found.threshold is None else number(found.threshold),
         tier=found.tier,
-        available=amount(found.available),
-        held=amount(found.held),
+        available=number(found.available),
+        held=number(found.held),
         low_balance_warning=warning_below is not None
         and not found.unlimited
         and found.available < warning_below,
@@ -179,10 +165,10 @@ def checked_balance(found: Balance, *, warning_below: int | None) -> CheckedBala
 def detailed_balance(found: Balance) -> DetailedBalance:
     """A balance with its totals."""
     return DetailedBalance(
-        credits=amount(found.balance),
-        pending=amount(found.held),
-        earned_total=amount(found.earned),
-        spent_total=amount(found.spent),
+        credits=number(found.balance),
+        pending=number(found.held),
+        earned_total=number(found.earned),
+        spent_total=number(found.spent),
     )
 
 
@@ -191,7 +177,7 @@ def payment_link(view: CheckoutView) -> PaymentLink:
     return PaymentLink(
         payment_url=view.url,
         expires_at=format_rfc3339(view.expires_at),
-        credits_amount=amount(view.credits),
+        credits_amount=number(view.credits),
     )
 
 
@@ -199,8 +185,8 @@ def refill_setting(view: RefillView) -> RefillSetting:
     """A setting of refills."""
     return RefillSetting(
         enabled=view.enabled,
-        threshold=amount(view.threshold),
-        amount=amount(view.amount_cents * MICROS_PER_CENT),
+        threshold=number(view.threshold),
+        amount=number(view.amount_cents * MICROS_PER_CENT),
         next_charge=_time(view.next_charge),
         paused_reason=view.paused_reason,
         save_card_url=view.save_card_url,
@@ -212,7 +198,7 @@ def history_line(view: EntryView) -> HistoryLine:
     kind = view.category if view.type == "usage" and view.category else view.type
     return HistoryLine(
         date=format_rfc3339(view.date),
-        amount=amount(view.amount),
+        amount=number(view.amount),
         type=kind,
         description=view.description or view.meter or view.type.replace("_", " "),
     )
@@ -222,7 +208,7 @@ def payment_line(row: PaymentRow) -> PaymentLine:
     """A payment."""
     return PaymentLine(
         date=format_rfc3339(row.created_at),
-        amount=amount(row.amount_cents * MICROS_PER_CENT),
+        amount=number(row.amount_cents * MICROS_PER_CENT),
         status=status_of(row),
         invoice_url=row.invoice_url or row.receipt_url,
     )
@@ -230,4 +216,4 @@ def payment_line(row: PaymentRow) -> PaymentLine:
 
 def earned(grant_transaction: int, balance: int) -> Earned:
     """An award."""
-    return Earned(transaction_id=to_text("txn", grant_transaction), new_balance=amount(balance))
+    return Earned(transaction_id=to_text("txn", grant_transaction), new_balance=number(balance))

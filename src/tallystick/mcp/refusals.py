@@ -1,10 +1,9 @@
-"""Refusals as tool results: ``isError`` with the same JSON as structured content and as text, whatever the client reads."""
+"""Every call of a tool gets an answer, whatever is raised in it."""
 
 from __future__ import annotations
 
 import functools
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, ParamSpec
 
 import structlog
@@ -15,34 +14,11 @@ from mcp.types import CallToolRequestParams
 from pydantic import ValidationError
 
 from tallystick.core import errors
-from tallystick.core.refusal_facts import facts_of
-from tallystick.mcp.answers import amount
+from tallystick.tool_results import failed, refused
 
 P = ParamSpec("P")
 
 log = structlog.get_logger(__name__)
-
-
-class RefusedElsewhere(errors.Refusal):
-    """What another server refused, in its own words."""
-
-    def __init__(self, code: str, detail: str, **fields: object) -> None:
-        super().__init__(detail, **fields)
-        self.said = code
-
-
-def refused(refusal: errors.Refusal) -> ToolResult:
-    """A refusal with its code in lower case, its sentence, and its facts."""
-    detail = refusal.detail
-    if isinstance(refusal, errors.ServiceUnavailable) and refusal.__cause__ is not None:
-        detail = "the database did not take the request: try again"  # what it said may name hosts and users
-    code = refusal.said if isinstance(refusal, RefusedElsewhere) else refusal.code
-    return _error(code, detail, facts_of(refusal, amount))
-
-
-def _error(code: str, detail: str, facts: Mapping[str, Any]) -> ToolResult:
-    content = {"error": {"code": code, "detail": detail, **facts}}
-    return ToolResult(content=json.dumps(content, default=str), structured_content=content, is_error=True)
 
 
 def answering(function: Callable[P, Any]) -> Callable[P, Any]:
@@ -74,9 +50,9 @@ class Refusing(Middleware):
             if isinstance(found, ValidationError):
                 return refused(errors.ValidationFailed(_fields(found)))
             if isinstance(found, NotFoundError):
-                return _error("unknown_tool", f"there is no tool {context.message.name!r}", {})
+                return failed("unknown_tool", f"there is no tool {context.message.name!r}")
             log.exception("a tool failed", tool=context.message.name)
-            return _error("internal_error", "the server made a mistake; its log tells more", {})
+            return failed("internal_error", "the server made a mistake; its log tells more")
 
 
 def _cause(error: BaseException) -> BaseException:

@@ -11,10 +11,9 @@ from fastmcp.exceptions import ResourceError
 from pydantic import BaseModel, Field
 
 from tallystick.core import errors
-from tallystick.core.amounts import PICOS
 from tallystick.core.catalog import Economy, Meter, Price
-from tallystick.mcp.answers import Amount, amount
 from tallystick.mcp.tools import Tools
+from tallystick.tool_results import number, per_unit, price_line
 
 RECENT: Final = 20
 _JSON: Final = "application/json"
@@ -85,25 +84,15 @@ def _meter(meter: Meter) -> dict[str, Any]:
 
 
 def _price(price: Price) -> dict[str, Any]:
-    return {
-        "unit": price.unit,
-        "kind": price.kind,
-        "flat": amount(price.flat_micros),
-        "per_unit": _per_unit(price.per_unit_picos),
-        "tiers": [
-            {
-                "up_to": None if tier.up_to_micros is None else amount(tier.up_to_micros),
-                "per_unit": _per_unit(tier.per_unit_picos),
-                "flat": amount(tier.flat_micros),
-            }
-            for tier in price.tiers
-        ],
-    }
-
-
-def _per_unit(picos: int) -> Amount:
-    whole, rest = divmod(picos, PICOS)
-    return picos / PICOS if rest else whole
+    tiers = [
+        {
+            "up_to": None if tier.up_to_micros is None else number(tier.up_to_micros),
+            "per_unit": per_unit(tier.per_unit_picos),
+            "flat": number(tier.flat_micros),
+        }
+        for tier in price.tiers
+    ]
+    return {**price_line(price), "tiers": tiers}
 
 
 def _read(look: Callable[[], BaseModel]) -> str:

@@ -16,6 +16,7 @@ from fastmcp.tools import Tool
 from tallystick.bootstrap import Tally
 from tallystick.core import errors
 from tallystick.mcp.callers import Callers, caller_of
+from tallystick.mcp.logins import ServiceDoor, register_logins
 from tallystick.mcp.refusals import Refusing
 from tallystick.mcp.resources import register_resources
 from tallystick.mcp.tools import FOR_SERVICES, Tools, register
@@ -41,8 +42,7 @@ class Visible(Middleware):
     ) -> Sequence[Tool]:
         """The tools, less those for services where a user asks, or nobody."""
         tools = await call_next(context)
-        token = self._callers.token()
-        if token is not None and await anyio.to_thread.run_sync(self._is_service):
+        if await anyio.to_thread.run_sync(self._is_service):
             return tools
         return [tool for tool in tools if FOR_SERVICES not in tool.tags]
 
@@ -65,6 +65,7 @@ def build(tally: Tally, callers: Callers, *, auth: AuthProvider | None = None) -
         middleware=[Refusing(), Visible(tally, callers)],
     )
     tools = Tools(tally, callers)
+    register_logins(server, ServiceDoor(tally, callers))
     register(server, tools)
     register_resources(server, tools, tally.context.economy)
     return server

@@ -3,28 +3,23 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
-from typing import Annotated, Any, Final, Literal, Protocol
+from typing import Annotated, Any, Final, Literal
 
 from fastmcp import FastMCP
 from fastmcp.server.dependencies import get_context
-from mcp.types import ToolAnnotations
 from pydantic import Field
 
 from tallystick.bootstrap import Tally
 from tallystick.core import errors
-from tallystick.core.ids import to_text
 from tallystick.core.times import format_rfc3339
 from tallystick.mcp import answers
 from tallystick.mcp.callers import Callers, caller_of
-from tallystick.mcp.refusals import answering
+from tallystick.mcp.registration import HERE, READS, SETS, put
 from tallystick.services.context import Caller
+from tallystick.tool_results import key_of, number
 
-IDEMPOTENCY_KEY: Final = "tallystick/idempotency-key"
 FOR_SERVICES: Final = "for-services"  # the tag of tools that users neither see nor may call
 
-Email = Annotated[str, Field(description="The user's e-mail address")]
-Password = Annotated[str, Field(description="The user's password, 8 characters or more")]
 UserId = Annotated[
     str | None,
     Field(description="A user (usr_…), a customer (cust_…) or the operator's own id; yourself if absent"),
@@ -51,39 +46,6 @@ class Tools:
             )
         return caller
 
-    # --- who it is -------------------------------------------------------------------------------------------------
-
-    def user_register(self, email: Email, password: Password) -> answers.LoggedIn:
-        """Register a new user with a wallet of its own and the sign-up credits, and log in as that user."""
-        made = self._tally.identity.register(email, password)
-        return self._logged_in(made.token, made.expires_at)
-
-    def user_login(self, email: Email, password: Password) -> answers.LoggedIn:
-        """Log in as a user who is registered. Later calls of this server are made as that user."""
-        made = self._tally.identity.login(email, password)
-        return self._logged_in(made.token, made.expires_at)
-
-    def user_logout(self) -> answers.LoggedOut:
-        """End the login. An API key cannot be logged out: it is revoked instead."""
-        self._tally.identity.logout(self._caller(), self._callers.token() or "")
-        self._callers.forget()
-        return answers.LoggedOut(logged_out=True)
-
-    def _logged_in(self, token: str, expires_at: int) -> answers.LoggedIn:
-        tally, until = self._tally, format_rfc3339(expires_at)
-        caller = tally.identity.authenticate(token, tally.context.now())
-        me, balance = tally.identity.me(caller), tally.billing.balance(caller)
-        email = me.email or ""
-        self._callers.keep(token, email=email, expires_at=until)
-        kept = self._callers.keeps_logins
-        return answers.LoggedIn(
-            user=answers.User(
-                id=to_text("usr", me.user_id or 0), email=email, customer=to_text("cust", balance.customer_id)
-            ),
-            session=answers.Session(expires_at=until, token=None if kept else token, saved=kept),
-            credits=answers.amount(balance.balance),
-        )
-
     # --- balances --------------------------------------------------------------------------------------------------
 
     def check_balance(self) -> answers.CheckedBalance:
@@ -101,11 +63,11 @@ class Tools:
         """What a user earned and spent over its life, from challenges and from apps."""
         found = self._tally.rewards.stats(self._caller(), customer=user_id)
         return answers.Stats(
-            credits_earned=answers.amount(found.earned),
-            credits_spent=answers.amount(found.spent),
+            credits_earned=number(found.earned),
+            credits_spent=number(found.spent),
             apps_published=0,  # nothing can be published here
             challenges_completed=found.challenges,
-            app_revenue=answers.amount(found.app_revenue),
+            app_revenue=number(found.app_revenue),
         )
 
     def ruv_history(self, user_id: UserId = None, limit: Limit = 20) -> answers.History:
@@ -127,7 +89,7 @@ class Tools:
     ) -> answers.PaymentLink:
         """Make a page on which the user buys credits. Show the address to the user: only a person can pay on it."""
         answer = self._tally.checkouts.create(
-            self._user(), amount=_decimal(amount), idempotency_key=_key_of_request()
+            self._user(), amount=_decimal(amount), idempotency_key=key_of(get_context())
         )
         return answers.payment_link(answer.value)
 
@@ -161,17 +123,15 @@ class Tools:
         """Put a user on another plan. Where it must be paid first, the refusal names the page on which that is done."""
         tally = self._tally
         view = tally.subscriptions.change(
-            self._caller(), tier=tier, customer=user_id, idempotency_key=_key_of_request()
+            self._caller(), tier=tier, customer=user_id, idempotency_key=key_of(get_context())
         ).value
         if view.checkout_url is not None:
             detail = f"the plan {view.tier} is paid first: open checkout_url"
             raise errors.TierUpgradeFailed(detail, checkout_url=view.checkout_url)
-        plan = tally.context.economy().plans.get(view.tier)
-        allowance = None if plan is None else plan.allowance(tally.context.economy().primary_unit)
-        monthly = 0 if allowance is None else allowance.amount_micros
+        monthly = tally.context.economy().monthly_micros(view.tier)
         return answers.Upgraded(
             new_tier=view.tier,
-            monthly_credits=None if monthly is None else answers.amount(monthly),
+            monthly_credits=None if monthly is None else number(monthly),
             effective_date=format_rfc3339(view.effective_at),
         )
 
@@ -191,75 +151,27 @@ class Tools:
             amount=_decimal(amount),
             reason=reason,
             source=source,
-            idempotency_key=_key_of_request() or secrets.token_urlsafe(),
+            idempotency_key=key_of(get_context()) or secrets.token_urlsafe(),
         ).value
         return answers.earned(made.transaction_id, made.balance)
 
 
-class Logins(Protocol):
-    """Tools with which somebody becomes known."""
-
-    def user_register(self, email: Email, password: Password) -> answers.LoggedIn:
-        """Register."""
-
-    def user_login(self, email: Email, password: Password) -> answers.LoggedIn:
-        """Log in."""
-
-    def user_logout(self) -> answers.LoggedOut:
-        """Log out."""
-
-
-_HERE: Final = ToolAnnotations(destructive_hint=False, open_world_hint=False)
-_READS: Final = ToolAnnotations(read_only_hint=True, idempotent_hint=True, open_world_hint=False)
-_SETS: Final = ToolAnnotations(destructive_hint=True, idempotent_hint=True, open_world_hint=True)
-
-
-def register_logins(server: FastMCP[Any], logins: Logins) -> frozenset[str]:
-    """Put the login tools on a server; gives their names."""
-    return _put(
-        server,
-        (logins.user_register, "Register", _HERE),
-        (logins.user_login, "Log in", _HERE),
-        (logins.user_logout, "Log out", _SETS.model_copy(update={"open_world_hint": False})),
-    )
-
-
 def register(server: FastMCP[Any], tools: Tools) -> None:
-    """Put all tools on a server, with what clients are told of each."""
-    register_logins(server, tools)
-    _put(
+    """Put the tools on a server, but for those with which somebody becomes known."""
+    put(
         server,
-        (tools.check_balance, "Check the balance", _READS),
-        (tools.ruv_balance, "Balance in detail", _READS),
-        (tools.create_payment_link, "Buy credits", _HERE.model_copy(update={"open_world_hint": True})),
-        (tools.configure_auto_refill, "Set automatic refills", _SETS),
-        (tools.ruv_history, "History of credits", _READS),
-        (tools.get_payment_history, "History of payments", _READS),
-        (tools.user_upgrade, "Change the plan", _SETS),
-        (tools.user_stats, "Statistics", _READS),
+        (tools.check_balance, "Check the balance", READS),
+        (tools.ruv_balance, "Balance in detail", READS),
+        (tools.create_payment_link, "Buy credits", HERE.model_copy(update={"open_world_hint": True})),
+        (tools.configure_auto_refill, "Set automatic refills", SETS),
+        (tools.ruv_history, "History of credits", READS),
+        (tools.get_payment_history, "History of payments", READS),
+        (tools.user_upgrade, "Change the plan", SETS),
+        (tools.user_stats, "Statistics", READS),
     )
-    _put(server, (tools.app_store_earn_ruv, "Award credits", _HERE), tags={FOR_SERVICES})
-
-
-def _put(
-    server: FastMCP[Any],
-    *rows: tuple[Callable[..., Any], str, ToolAnnotations],
-    tags: set[str] | None = None,
-) -> frozenset[str]:
-    for function, title, hints in rows:
-        annotations = hints.model_copy(update={"title": title})
-        server.tool(answering(function), title=title, annotations=annotations, tags=tags)
-    return frozenset(function.__name__ for function, _, _ in rows)
-
-
-def _key_of_request() -> str | None:
-    """The caller's idempotency key, which a client sends beside the arguments."""
-    request = get_context().request_context
-    key = None if request is None else (request.meta or {}).get(IDEMPOTENCY_KEY)
-    return key if isinstance(key, str) else None
+    put(server, (tools.app_store_earn_ruv, "Award credits", HERE), tags={FOR_SERVICES})
 
 
 def _decimal(value: float) -> str:
     """A JSON number as it was written, for what is counted exactly. NaN and infinity are no amounts, and are told so."""
-    text = repr(value)
-    return text.removesuffix(".0")
+    return repr(value).removesuffix(".0")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import anyio.to_thread
@@ -88,7 +88,7 @@ class Billing:
         receipt = Receipt(
             found.amount, found.unit, found.balance, to_text("chg", charge_id), held.usage.meter
         )
-        return Held(held.id, held.usage, held.key, receipt)
+        return replace(held, receipt=receipt)
 
     async def capture(self, held: Held, *, quantity: Quantity | None) -> Receipt:
         """Charge for a call, once however often it is repeated; ``quantity`` is what was used, at most what was held.

@@ -18,15 +18,13 @@ from fastmcp.tools import Tool, ToolResult
 
 from tallystick.bootstrap import Tally
 from tallystick.core import errors
-from tallystick.core.amounts import MICROS, PICOS
-from tallystick.core.refusal_facts import facts_of
 from tallystick.metering.billing import Billing, Held, Receipt
 from tallystick.metering.rules import Rule, rule_in
 from tallystick.services.pricing import Usage
+from tallystick.tool_results import key_of, number, price_line, refused
 
 RECEIPT: Final = "tallystick/receipt"
 PRICE: Final = "tallystick/price"
-IDEMPOTENCY_KEY: Final = "tallystick/idempotency-key"
 
 log = structlog.get_logger(__name__)
 # A tool that calls another, and a server that is mounted in another, run the middleware again within one call.
@@ -74,15 +72,7 @@ class TallyMiddleware(Middleware):
         meter = None if rule is None else self._billing.meters.get(rule.meter)
         if meter is None:
             return tool
-        shown = [
-            {
-                "unit": price.unit,
-                "kind": price.kind,
-                "flat": _number(price.flat_micros, MICROS),
-                "per_unit": _number(price.per_unit_picos, PICOS),
-            }
-            for price in meter.prices
-        ]
+        shown = [price_line(each) for each in meter.prices]
         price = {"meter": meter.name, "prices": shown, "hourly_limit": meter.hourly_limit}
         return tool.model_copy(update={"meta": {**(tool.meta or {}), PRICE: price}})
 
@@ -99,7 +89,7 @@ class TallyMiddleware(Middleware):
             rule = await self._rule(context)
             held = None if rule is None else await self._hold(context, rule, arguments)
         except errors.Refusal as refusal:
-            return _refused(refusal)
+            return refused(refusal)
         if rule is None or held is None:
             return await call_next(context)
         mark = _inside.set(True)
@@ -146,7 +136,7 @@ class TallyMiddleware(Middleware):
             metadata={"arguments": _digest(arguments)},
         )
         # Digested, so that no name of a customer and no key of a client can stand for another's.
-        key = f"mcp:{_digest([customer, _key_of(context) or secrets.token_urlsafe()])}"
+        key = f"mcp:{_digest([customer, key_of(context.fastmcp_context) or secrets.token_urlsafe()])}"
         try:
             return await self._billing.hold(usage, key=key)
         except errors.ServiceUnavailable:
@@ -175,7 +165,7 @@ class TallyMiddleware(Middleware):
         except errors.Refusal as refusal:
             # The result is not given away: whoever repeats the call with its key gets it, and pays once.
             log.warning("a call could not be charged", hold=held.id, code=refusal.code, detail=refusal.detail)
-            return _refused(refusal)
+            return refused(refusal)
         finally:
             if not ended:
                 with anyio.CancelScope(shield=True):
@@ -196,34 +186,16 @@ class TallyMiddleware(Middleware):
         return rule.charge_on == "always" or not result.is_error
 
 
-def _key_of(context: MiddlewareContext[Any]) -> str | None:
-    server = context.fastmcp_context
-    request = None if server is None else server.request_context
-    key = None if request is None else (request.meta or {}).get(IDEMPOTENCY_KEY)
-    return key if isinstance(key, str) and key else None
-
-
 def _digest(value: object) -> str:
     text = json.dumps(value, sort_keys=True, default=str)
     return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()
 
 
-def _refused(refusal: errors.Refusal) -> ToolResult:
-    facts = facts_of(refusal, lambda micros: _number(micros, MICROS))
-    content = {"error": {"code": refusal.code, "detail": refusal.detail, **facts}}
-    return ToolResult(content=json.dumps(content, default=str), structured_content=content, is_error=True)
-
-
 def _shown(receipt: Receipt) -> dict[str, Any]:
     return {
-        "charged": _number(receipt.charged, MICROS),
+        "charged": number(receipt.charged),
         "unit": receipt.unit,
-        "balance": _number(receipt.balance, MICROS),
+        "balance": number(receipt.balance),
         "charge": receipt.charge,
         "meter": receipt.meter,
     }
-
-
-def _number(value: int, scale: int) -> int | float:
-    whole, rest = divmod(value, scale)
-    return value / scale if rest else whole

@@ -1,9 +1,10 @@
-"""A real MCP client that asks one question at a time."""
+"""A real MCP client that asks one question at a time, and whoever it asks for."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import dataclass
 from typing import Any
 
 from fastmcp import Client
@@ -89,3 +90,25 @@ class Agent:
         """The code of a refusal that must come."""
         content = self.call(name, **arguments)
         return str(content["error"]["code"])
+
+
+@dataclass
+class Someone:
+    """Who asks, changed by logging in."""
+
+    shown: str | None = None
+    keeps_logins: bool = True
+
+    def token(self) -> str | None:
+        """The token of the login, or the key."""
+        return self.shown
+
+    def keep(self, token: str, *, email: str, expires_at: str) -> None:
+        """Go by this login."""
+        assert "@" in email
+        assert expires_at.endswith("Z")
+        self.shown = token
+
+    def forget(self) -> None:
+        """Go by none."""
+        self.shown = None

@@ -13,8 +13,8 @@ from tallystick.bootstrap import Tally
 from tallystick.core.catalog import Price, Tier
 from tallystick.mcp.resources import price_list
 from tallystick.mcp.server import build
-from tests.doors.mcp.agent import Agent
-from tests.doors.mcp.test_tools import PASSWORD, Someone
+from tests.doors.mcp.agent import Agent, Someone
+from tests.doors.mcp.test_tools import PASSWORD
 
 
 @pytest.fixture

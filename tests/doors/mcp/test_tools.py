@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -11,7 +10,7 @@ import pytest
 from tallystick.bootstrap import Tally
 from tallystick.core.errors import ServiceUnavailable
 from tallystick.mcp.server import build
-from tests.doors.mcp.agent import Agent
+from tests.doors.mcp.agent import Agent, Someone
 
 KEY = "an-admin-key-for-tests"
 PASSWORD = "correct horse battery"
@@ -28,28 +27,6 @@ USERS = {
     "user_upgrade",
     "user_stats",
 }
-
-
-@dataclass
-class Someone:
-    """Who asks, changed by logging in."""
-
-    shown: str | None = None
-    keeps_logins: bool = True
-
-    def token(self) -> str | None:
-        """The token of the login, or the key."""
-        return self.shown
-
-    def keep(self, token: str, *, email: str, expires_at: str) -> None:
-        """Go by this login."""
-        assert "@" in email
-        assert expires_at.endswith("Z")
-        self.shown = token
-
-    def forget(self) -> None:
-        """Go by none."""
-        self.shown = None
 
 
 @pytest.fixture
