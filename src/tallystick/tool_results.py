@@ -1,7 +1,4 @@
-"""What MCP clients are told, alike by our own tools and by the tools that others put a price on.
-
-Amounts are JSON numbers. Up to nine billion units they are exact to the sixth decimal.
-"""
+"""What MCP clients are told, alike by our own tools and by the tools that others put a price on."""
 
 from __future__ import annotations
 
@@ -13,11 +10,8 @@ from fastmcp import Context
 from fastmcp.tools import ToolResult
 
 from tallystick.core import errors
-from tallystick.core.amounts import MICROS, PICOS
-from tallystick.core.catalog import Price
 from tallystick.core.refusal_facts import facts_of
-
-Number = int | float
+from tallystick.plain_json import number
 
 IDEMPOTENCY_KEY: Final = "tallystick/idempotency-key"
 
@@ -28,27 +22,6 @@ class RefusedElsewhere(errors.Refusal):
     def __init__(self, code: str, detail: str, **fields: object) -> None:
         super().__init__(detail, **fields)
         self.said = code
-
-
-def number(value: int, scale: int = MICROS) -> Number:
-    """Micro-units (or parts of another ``scale``) as a number: whole where they are, else the nearest double."""
-    whole, rest = divmod(value, scale)
-    return value / scale if rest else whole
-
-
-def per_unit(picos: int) -> Number:
-    """The price of one unit of quantity."""
-    return number(picos, PICOS)
-
-
-def price_line(price: Price) -> dict[str, Any]:
-    """A price, less its tiers."""
-    return {
-        "unit": price.unit,
-        "kind": price.kind,
-        "flat": number(price.flat_micros),
-        "per_unit": per_unit(price.per_unit_picos),
-    }
 
 
 def refused(refusal: errors.Refusal) -> ToolResult:

@@ -8,9 +8,9 @@ import jsonschema_rs
 import pytest
 
 from tallystick.api.app import create_app
-from tallystick.api.problems import STATUSES
 from tallystick.bootstrap import Tally
 from tallystick.core import errors
+from tallystick.problem_details import STATUSES
 from tests.contract.conformance import Contract, contract_of
 
 CALLS = {

@@ -11,7 +11,6 @@ import typer
 from tallystick.api.app import create_app
 from tallystick.api.metrics import Metrics
 from tallystick.api.openapi import document_of
-from tallystick.api.problems import status_of
 from tallystick.bootstrap import Tally
 from tallystick.cli.app import app
 from tallystick.core import toml_reader
@@ -21,6 +20,7 @@ from tallystick.core.errors import Refusal
 from tallystick.core.toml_lines import Path as KeyPath
 from tallystick.economies import SHIPPED
 from tallystick.economies import read as read_economy
+from tallystick.problem_details import status_of
 
 ROOT = Path(__file__).parent.parent.parent
 REFERENCE = ROOT / "docs" / "reference"

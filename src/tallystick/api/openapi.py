@@ -10,8 +10,8 @@ from pydantic import TypeAdapter
 
 from tallystick.api.answers.batch import Problem
 from tallystick.api.models import ChargeItem
-from tallystick.api.problems import STATUSES
 from tallystick.api.rendering import PROBLEM
+from tallystick.problem_details import STATUSES
 
 DESCRIPTION: Final = """\
 Tallystick is a self-hosted credit economy for AI-agent platforms, MCP servers and APIs.

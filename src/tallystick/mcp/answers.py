@@ -7,11 +7,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from tallystick.core.amounts import MICROS_PER_CENT
 from tallystick.core.ids import to_text
 from tallystick.core.times import format_rfc3339
+from tallystick.plain_json import Number, number
 from tallystick.services.billing import Balance, EntryView
 from tallystick.services.checkouts import CheckoutView, status_of
 from tallystick.services.refills import RefillView
 from tallystick.store.payments import PaymentRow
-from tallystick.tool_results import Number, number
 
 
 def _time(micros: int | None) -> str | None:

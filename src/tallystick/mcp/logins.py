@@ -13,7 +13,7 @@ from tallystick.core.times import format_rfc3339
 from tallystick.mcp import answers
 from tallystick.mcp.callers import Callers, caller_of
 from tallystick.mcp.registration import HERE, SETS, put
-from tallystick.tool_results import number
+from tallystick.plain_json import number
 
 Email = Annotated[str, Field(description="The user's e-mail address")]
 Password = Annotated[str, Field(description="The user's password, 8 characters or more")]

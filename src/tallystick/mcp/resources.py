@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field
 from tallystick.core import errors
 from tallystick.core.catalog import Economy, Meter, Price
 from tallystick.mcp.tools import Tools
-from tallystick.tool_results import number, per_unit, price_line
+from tallystick.plain_json import number, per_unit, price_line
 
 RECENT: Final = 20
 _JSON: Final = "application/json"

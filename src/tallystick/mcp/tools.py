@@ -15,8 +15,9 @@ from tallystick.core.times import format_rfc3339
 from tallystick.mcp import answers
 from tallystick.mcp.callers import Callers, caller_of
 from tallystick.mcp.registration import HERE, READS, SETS, put
+from tallystick.plain_json import number
 from tallystick.services.context import Caller
-from tallystick.tool_results import key_of, number
+from tallystick.tool_results import key_of
 
 FOR_SERVICES: Final = "for-services"  # the tag of tools that users neither see nor may call
 

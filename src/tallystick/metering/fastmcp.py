@@ -20,8 +20,9 @@ from tallystick.bootstrap import Tally
 from tallystick.core import errors
 from tallystick.metering.billing import Billing, Held, Receipt
 from tallystick.metering.rules import Rule, rule_in
+from tallystick.plain_json import number, price_line
 from tallystick.services.pricing import Usage
-from tallystick.tool_results import key_of, number, price_line, refused
+from tallystick.tool_results import key_of, refused
 
 RECEIPT: Final = "tallystick/receipt"
 PRICE: Final = "tallystick/price"

@@ -14,11 +14,12 @@ from tallystick.api.answers import explain, spending
 from tallystick.api.answers.batch import BatchAnswer
 from tallystick.api.auth import CallerOf
 from tallystick.api.models import BatchBody, IdempotencyKey, QuoteBody, RefundBody, UsageBody, read_item
-from tallystick.api.problems import problem_of, refusal_of_validation, status_of
+from tallystick.api.problems import problem_of, refusal_of_validation
 from tallystick.api.rendering import Json
 from tallystick.api.routes.shared import router, services, written
 from tallystick.core import errors
 from tallystick.core.operations import ChargeResult
+from tallystick.problem_details import status_of
 from tallystick.services.context import Answer
 from tallystick.services.pricing import Usage
 

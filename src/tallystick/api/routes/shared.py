@@ -8,12 +8,12 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from tallystick.api.problems import HOURLY, rate_limit_headers, seconds_until
 from tallystick.api.reading import Route
 from tallystick.api.rendering import Json
 from tallystick.bootstrap import Tally
 from tallystick.core.operations import Limit
 from tallystick.core.times import HOUR, SECOND, parse_rfc3339
+from tallystick.problem_details import HOURLY, rate_limit_headers, seconds_until
 from tallystick.services.context import Answer
 
 
