@@ -58,6 +58,7 @@ class Shop:
 
     tally: Tally
     payer: str | None = "ann"
+    rules: dict[str, Rule] = field(default_factory=dict)
     calls: list[str] = field(default_factory=list)
     begun: asyncio.Event = field(default_factory=asyncio.Event)
     server: FastMCP[Any] = field(init=False)
@@ -69,7 +70,7 @@ class Shop:
         by_rows = Rule(
             meter="rows", quantity=lambda given: given["most"], used=lambda _, result: used(result)
         )
-        rules = {"rows": by_rows, "always": Rule(meter="search", charge_on="always")}
+        rules = {"rows": by_rows, "always": Rule(meter="search", charge_on="always"), **self.rules}
         self.middleware = TallyMiddleware(self.tally, rules=rules, customer=lambda: self.payer)
         server.add_middleware(self.middleware)
 
@@ -308,27 +309,49 @@ def test_while_the_database_is_away(shop: Shop, monkeypatch: pytest.MonkeyPatch,
     async def away(*_: object, **_more: object) -> None:
         raise ServiceUnavailable("away")
 
-    shop.middleware._rules["search"] = Rule(meter="search", when_away=when_away)  # noqa: SLF001 - a rule of another shop
+    shop = Shop(shop.tally, rules={"search": Rule(meter="search", when_away=when_away)})
     monkeypatch.setattr(shop.tally.holds, "create_async", away)
     result = shop.call("search", query="x")
     assert (when_away == "closed") == result.is_error
     assert (["x"] if when_away == "open" else []) == shop.calls
 
 
-def test_a_charge_that_fails_keeps_the_result_for_the_repeat(
+def test_a_server_that_goes_away_during_a_call_is_told_later(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nobody gets for nothing what could not be charged; with the same key, the repeat gets it and pays once."""
+    """The customer has the result, what was held stays held, and it is charged once when the server is back."""
 
     async def away(*_: object, **_more: object) -> None:
         raise ServiceUnavailable("away")
 
+    def away_too(*_: object, **_more: object) -> None:
+        raise ServiceUnavailable("away")
+
     with monkeypatch.context() as patch:
         patch.setattr(shop.tally.holds, "capture_async", away)
-        assert "service_unavailable" == shop.refused("search", key="k", query="x")
-    assert (100, 0) == shop.figures()
+        patch.setattr(shop.tally.holds, "capture", away_too)
+        result = shop.call("search", key="k", query="x")
+        receipt = result.meta["tallystick/receipt"]
+        assert ("found x", True, None) == (result.data, receipt["pending"], receipt["charge"])
+        assert ((100, 2), {"owed": 1}) == (shop.figures(), shop.middleware.metering.settle())
+    assert {} == shop.middleware.metering.settle()
+    assert (98, 0) == shop.figures()
     assert "found x" == shop.call("search", key="k", query="x").data
     assert (98, 0) == shop.figures()
+
+
+def test_a_charge_that_is_refused_gives_no_result(shop: Shop) -> None:
+    """Nobody gets for nothing what cannot be charged: here, the wallet was frozen during the call."""
+
+    @shop.server.tool(meta={"tallystick": {"meter": "search"}})
+    def freezing() -> str:
+        """Freeze the wallet of whoever calls."""
+        shop.tally.wallets.freeze(SYSTEM, customer="ann", reason="a test")
+        shop.tally.test_clock.move(SYSTEM, advance="PT2H")
+        return "never seen"
+
+    assert "wallet_frozen" == shop.refused("freezing")
+    assert (100, 0) == shop.figures()
 
 
 @pytest.mark.parametrize(

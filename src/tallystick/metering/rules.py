@@ -1,57 +1,213 @@
-"""What a call costs: by a rule of the operator's, by the tool's own ``meta``, or by the meter of the tool's name."""
+"""What a call costs, as data: a rule names a meter or an amount, how much of it to hold and how much was used.
+
+- A quantity is a number, a path into what is known (``arguments.rows``, ``result.usage.total_tokens``), or a function.
+- Whatever a path finds is measured alike: a number counts itself, a list or an object its items, a text its characters.
+- Numbers with more than six decimals are rounded up to the sixth: the seller keeps the remainder, as in rating.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from decimal import Decimal
+import logging
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, fields
+from decimal import ROUND_CEILING, Decimal, InvalidOperation
 from typing import Any, Final, Literal
 
-from tallystick.core.errors import ConfigurationError
+from tallystick.core.errors import ConfigurationError, Refusal, ValidationFailed
 
 META: Final = "tallystick"
-_KNOWN: Final = frozenset({"meter", "quantity", "charge_on", "when_away"})
+MICRO: Final = Decimal("0.000001")
+_PATH: Final = re.compile(r"(arguments|result|request|response)(\.[A-Za-z0-9_-]+)*")
+_BEFORE: Final = ("arguments", "request")  # what is known when credits are held
 
 Quantity = int | Decimal
-Outcome = Literal["success", "always"]
+Measure = Quantity | str | Callable[..., Any]
 WhenAway = Literal["closed", "open"]
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lease:
+    """What is lent while the billing server is away, to be settled when it is back.
+
+    ``quantity`` is the most that is lent to one customer of one meter (of an amount without a meter: in its unit);
+    ``seconds`` is how long after the last contact with the server anything is lent.
+    """
+
+    quantity: Quantity
+    seconds: int = 3600
+
+    def __post_init__(self) -> None:
+        """Raise ``ConfigurationError`` for what is no lease."""
+        if not (_is_number(self.quantity) and self.quantity and _is_number(self.seconds) and self.seconds):
+            raise ConfigurationError("expected a lease to have a quantity and whole seconds, both above 0")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """How a tool is charged.
+    """How a call is charged. Raises ``ConfigurationError`` for a rule that cannot be.
 
-    ``quantity`` is what is held before the call: a number, or a function of the arguments. ``used``, a function of the
-    arguments and the result, is what is charged afterwards, at most what was held. ``charge_on`` says whether an answer
-    with ``isError`` costs too; what is raised never does. ``when_away`` says whether the tool runs, for nothing, while
-    the billing database does not answer.
+    Its price is that of ``meter``, or ``amount`` of ``unit`` (the economy's first, if absent) for each of ``quantity``.
+    ``quantity`` is held before the call: a number, a path, or a function of what was asked. ``used``, a path or a
+    function of what was asked and of the answer, is charged afterwards, at most what was held; without it, what was held.
+
+    ``charge_on`` says whether an answer that is an error costs too (``always``), or which statuses of an HTTP answer
+    cost; what is raised never does. ``when_away`` says what a call may do while the billing server does not answer: it
+    is refused (``closed``), runs for nothing (``open``), or is lent and settled later (``Lease``).
     """
 
-    meter: str
-    quantity: Quantity | Callable[[Mapping[str, Any]], Quantity] = 1
-    used: Callable[[Mapping[str, Any], Any], Quantity] | None = None
-    charge_on: Outcome = "success"
-    when_away: WhenAway = "closed"
+    meter: str | None = None
+    amount: Quantity | None = None
+    unit: str | None = None
+    quantity: Measure = 1
+    used: str | Callable[..., Any] | None = None
+    charge_on: Literal["success", "always"] | Collection[int] = "success"
+    when_away: WhenAway | Lease = "closed"
 
-    def held_for(self, arguments: Mapping[str, Any]) -> Quantity:
-        """The quantity to hold for a call."""
-        return self.quantity(arguments) if callable(self.quantity) else self.quantity
+    def __post_init__(self) -> None:
+        """Raise ``ConfigurationError`` for what is no rule."""
+        if (self.meter is None) == (self.amount is None):
+            raise ConfigurationError("expected a rule to have either a meter or an amount")
+        if self.meter is not None and (not self.meter or self.unit is not None):
+            raise ConfigurationError("expected meter to be a name, and a unit only beside an amount")
+        if self.amount is not None and not _is_number(self.amount):
+            raise ConfigurationError(f"expected amount to be a number of at least 0, found {self.amount!r}")
+        if not (_is_number(self.quantity) or callable(self.quantity)):
+            _check_path(self.quantity, "quantity", _BEFORE)
+        if self.used is not None and not callable(self.used):
+            _check_path(self.used, "used", ())
+        words = self.charge_on in {"success", "always"} if isinstance(self.charge_on, str) else False
+        if not (words or _are_statuses(self.charge_on)):
+            raise ConfigurationError("expected charge_on to be success, always, or a list of HTTP statuses")
+        if self.when_away not in {"closed", "open"} and not isinstance(self.when_away, Lease):
+            raise ConfigurationError("expected when_away to be closed, open, or a lease")
+
+    @property
+    def charges_statuses(self) -> bool:
+        """Whether ``charge_on`` names HTTP statuses, which tools have none of."""
+        return not isinstance(self.charge_on, str)
+
+    def held_for(self, asked: object, **known: object) -> Quantity:
+        """The quantity to hold. Raises ``ValidationFailed`` where what was asked does not tell it."""
+        return self._measured("quantity", self.quantity, (asked,), known)
+
+    def used_for(self, asked: object, answer: object, **known: object) -> Quantity | None:
+        """The quantity that was used; None for what was held, also where the answer does not tell it."""
+        if self.used is None:
+            return None
+        try:
+            return self._measured("used", self.used, (asked, answer), known)
+        except Refusal as refusal:
+            # The call was made: it costs what was held for it, and its operator learns why.
+            log.warning("a call is charged as held: %s", refusal.detail)
+            return None
+
+    def _measured(
+        self, name: str, measure: Measure, given: tuple[object, ...], known: Mapping[str, object]
+    ) -> Quantity:
+        if isinstance(measure, int | Decimal):
+            return measure
+        field, found = name, None
+        try:
+            if isinstance(measure, str):
+                field, found = measure, _find(measure, known)
+            else:
+                found = measure(*given)
+            return _measure(found)
+        except Refusal:
+            raise
+        except Exception as error:
+            # A function of the operator's may raise anything; what it says stays in the log.
+            log.info("%s cannot be told: %r", field, error)
+            message = "expected a number, a list, an object or a text that tells the quantity of this call"
+            raise ValidationFailed([(field, message)]) from error
+
+
+def rule_from(found: object, *, where: str) -> Rule:
+    """A rule from JSON or TOML, with the fields of ``Rule``. Raises ``ConfigurationError`` that names ``where``."""
+    if not isinstance(found, Mapping):
+        raise ConfigurationError(f"{where}: expected a table, found {found!r}")
+    known = [each.name for each in fields(Rule)]
+    if unknown := sorted(str(name) for name in found if name not in known):
+        raise ConfigurationError(f"{where}: expected of {', '.join(known)} only, found {', '.join(unknown)}")
+    try:
+        given: dict[str, Any] = {name: _exact(value) for name, value in found.items()}
+        away = given.get("when_away")
+        if isinstance(away, Mapping):
+            lease: dict[str, Any] = {str(name): _exact(value) for name, value in away.items()}
+            given["when_away"] = Lease(**lease)
+        return Rule(**given)
+    except (ConfigurationError, TypeError) as error:
+        detail = (
+            error.detail
+            if isinstance(error, ConfigurationError)
+            else "expected a lease of quantity and seconds"
+        )
+        raise ConfigurationError(f"{where}: {detail}") from error
 
 
 def rule_in(meta: Mapping[str, Any] | None) -> Rule | None:
     """The rule in a tool's ``meta``, as ``{"tallystick": {"meter": "lookup"}}``. Raises ``ConfigurationError``."""
     found = (meta or {}).get(META)
-    if found is None:
-        return None
-    if not isinstance(found, Mapping) or "meter" not in found or set(found) - _KNOWN:
-        raise ConfigurationError(f"expected {META} to have a meter, and of {', '.join(sorted(_KNOWN))} only")
-    rule = Rule(**{**found, "quantity": _number(found.get("quantity", 1))})
-    if rule.charge_on not in {"success", "always"} or rule.when_away not in {"closed", "open"}:
-        raise ConfigurationError("expected charge_on to be success or always, and when_away closed or open")
-    return rule
+    return None if found is None else rule_from(found, where=META)
 
 
-def _number(value: object) -> Quantity:
-    if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
-        raise ConfigurationError(f"expected quantity to be a number, found {value!r}")
-    return value if isinstance(value, int | Decimal) else Decimal(repr(value))
+def _exact(value: object) -> object:
+    return Decimal(repr(value)) if isinstance(value, float) else value
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | Decimal) and not isinstance(value, bool) and value >= 0
+
+
+def _are_statuses(value: object) -> bool:
+    return (
+        isinstance(value, Collection)
+        and not isinstance(value, str | bytes)
+        and bool(value)
+        and all(isinstance(each, int) and 100 <= each <= 599 for each in value)  # noqa: PLR2004 - HTTP's own
+    )
+
+
+def _check_path(path: object, field: str, roots: tuple[str, ...]) -> None:
+    matched = _PATH.fullmatch(path) if isinstance(path, str) else None
+    if matched is None or (roots and matched[1] not in roots):
+        words = " or ".join(roots or ("arguments", "result", "request", "response"))
+        raise ConfigurationError(
+            f"expected {field} to be a number, a function, or a path that begins with {words}, found {path!r}"
+        )
+
+
+def _find(path: str, known: Mapping[str, object]) -> object:
+    """What a path leads to. Raises ``LookupError`` where it leads nowhere."""
+    found: object = known
+    for name in path.split("."):
+        if isinstance(found, Mapping):
+            found = found[name]
+        elif isinstance(found, Sequence) and not isinstance(found, str | bytes):
+            found = found[int(name)]
+        else:
+            raise LookupError(path)  # noqa: TRY004 - there is no such place
+    return found
+
+
+def _measure(found: object) -> Quantity:
+    if isinstance(found, bool) or found is None:
+        raise TypeError(found)
+    if isinstance(found, int):
+        return found
+    if isinstance(found, float | Decimal):
+        return up_to_micro(Decimal(repr(found)) if isinstance(found, float) else found)
+    if isinstance(found, Mapping | Sequence | Collection):
+        return len(found)
+    raise TypeError(found)
+
+
+def up_to_micro(value: Decimal) -> Decimal:
+    """A number rounded up to its sixth decimal. Raises ``ValueError`` for what is no number, or a huge one."""
+    try:
+        return value.quantize(MICRO, rounding=ROUND_CEILING)
+    except InvalidOperation as error:
+        raise ValueError(value) from error
