@@ -155,8 +155,7 @@ class Metering:
     def _give_back(self, held: Held) -> Steps[None]:
         if held.loan is not None:
             loan = held.loan
-            if held.receipt is None:
-                yield _Write(lambda: self._unsettled.drop(loan))
+            yield _Write(lambda: self._give_back_loan(loan))
             return
         try:
             yield from steps.give_back(held)
@@ -168,6 +167,10 @@ class Metering:
 
     def _lend(self, order: Order, lease: Lease) -> Held:
         return self._unsettled.lend(order, lease, contact_at=self._contact_at, running_seconds=self._seconds)
+
+    def _give_back_loan(self, loan: int) -> None:
+        self._unsettled.give_back(loan)
+        self._settler.wake()
 
     def _owe(self, held: Held, quantity: Quantity | None) -> None:
         self._unsettled.owe(held, quantity)

@@ -109,13 +109,9 @@ class Rule:
     ) -> Quantity:
         if isinstance(measure, int | Decimal):
             return measure
-        field, found = name, None
+        field = measure if isinstance(measure, str) else name
         try:
-            if isinstance(measure, str):
-                field, found = measure, _find(measure, known)
-            else:
-                found = measure(*given)
-            return _measure(found)
+            return _measure(_find(measure, known) if isinstance(measure, str) else measure(*given))
         except Refusal:
             raise
         except Exception as error:
@@ -207,6 +203,8 @@ def _measure(found: object) -> Quantity:
 
 def up_to_micro(value: Decimal) -> Decimal:
     """A number rounded up to its sixth decimal. Raises ``ValueError`` for what is no number, or a huge one."""
+    if not value.is_finite():
+        raise ValueError(value)
     try:
         return value.quantize(MICRO, rounding=ROUND_CEILING)
     except InvalidOperation as error:

@@ -104,7 +104,8 @@ class Unsettled:
                 )
             write.execute("INSERT OR REPLACE INTO contact VALUES (1, ?)", (last,))
             write.execute(
-                "DELETE FROM unsettled WHERE state = 'running' AND made_at < ?", (now - running_seconds,)
+                "UPDATE unsettled SET state = 'undo' WHERE state = 'running' AND made_at < ?",
+                (now - running_seconds,),
             )
             known = write.execute(
                 "SELECT id, state, ordered, used FROM unsettled WHERE key = ?", (order.key,)
@@ -134,6 +135,11 @@ class Unsettled:
         with self._write() as write:
             if write.execute("SELECT 1 FROM unsettled WHERE key = ?", (order.key,)).fetchone() is None:
                 _put(write, order, "undo", now=time.time())
+
+    def give_back(self, loan: int) -> None:
+        """A call that was lent came to nothing; an earlier try may have left a hold under its key."""
+        with self._write() as write:
+            write.execute("UPDATE unsettled SET state = 'undo' WHERE id = ? AND state = 'running'", (loan,))
 
     def due(self, most: int, *, everything: bool = False) -> list[Waiting]:
         """Rows that are due, those that wait longest first; ``everything``: also those that are due later."""
