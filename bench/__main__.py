@@ -17,6 +17,7 @@ from bench import results
 from bench.embedded import measure_alone, measure_hot, measure_spread
 from bench.growth import measure_growth
 from bench.machine import ROOT, describe
+from bench.metering import measure_metering
 from bench.postgresql import measure_postgresql
 from bench.rest import measure_rest
 from bench.results import Result
@@ -33,6 +34,7 @@ BENCHMARKS: dict[str, Callable[[Settings], list[Result]]] = {
     "postgresql": measure_postgresql,
     "http": measure_rest,
     "growth": measure_growth,
+    "metering": measure_metering,
     "webhooks": measure_webhooks,
 }
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from tallystick.bootstrap import Tally
 
 IDEMPOTENCY_KEY: Final = "tallystick/idempotency-key"
+_META_SECONDS: Final = 1.0
+_MOST_METAS: Final = 1000
 
 
 def principal() -> str | None:
@@ -49,6 +53,7 @@ class TallyMiddleware(Middleware):
         customer: Customer = principal,
     ) -> None:
         self.metering = Metering.of(source)
+        self._metas: dict[str, tuple[float, Mapping[str, Any] | None]] = {}
         self._charges: ToolCharges[Any] = ToolCharges(
             self.metering, _Results(), rules=rules, customer=customer
         )
@@ -73,15 +78,27 @@ class TallyMiddleware(Middleware):
         call_next: CallNext[mcp.types.CallToolRequestParams, ToolResult],
     ) -> ToolResult:
         """Call a tool and charge for it, or refuse before anything was done."""
-
-        async def meta() -> Mapping[str, Any] | None:
-            server = None if context.fastmcp_context is None else context.fastmcp_context.fastmcp
-            tool = None if server is None else await server.get_tool(context.message.name)
-            return None if tool is None else tool.meta
-
-        call = ToolCall(context.message.name, context.message.arguments or {}, _key_of(context))
-        result: ToolResult = await self._charges.call(call, meta, lambda: call_next(context))
+        name = context.message.name
+        call = ToolCall(name, context.message.arguments or {}, _key_of(context))
+        result: ToolResult = await self._charges.call(
+            call, lambda: self._meta_of(context, name), lambda: call_next(context)
+        )
         return result
+
+    async def _meta_of(self, context: MiddlewareContext[Any], name: str) -> Mapping[str, Any] | None:
+        """The tool's own meta, from memory for a second: finding a tool costs as much as holding its price."""
+        known_at, meta = self._metas.get(name, (-math.inf, None))
+        now = time.monotonic()
+        if now - known_at < _META_SECONDS:
+            return meta
+        server = None if context.fastmcp_context is None else context.fastmcp_context.fastmcp
+        tool = None if server is None else await server.get_tool(name)
+        if tool is None:
+            return None
+        if len(self._metas) >= _MOST_METAS:
+            self._metas.clear()
+        self._metas[name] = (now, tool.meta)
+        return tool.meta
 
 
 class _Results:

@@ -11,6 +11,7 @@ from tallystick.core.amounts import parse_amount, parse_quantity
 from tallystick.core.ids import from_text
 from tallystick.core.operations import (
     HoldResult,
+    PlaceHold,
     Resolve,
     ResolveResult,
 )
@@ -21,6 +22,7 @@ from tallystick.services.requests import idempotency_fields
 from tallystick.store import holds, journal
 
 DEFAULT_HOLD_SECONDS: Final = 3600
+MAX_REMEMBERED: Final = 10_000
 
 
 class Holds:
@@ -29,6 +31,8 @@ class Holds:
     def __init__(self, context: Context, pricing: Pricing) -> None:
         self._context = context
         self._pricing = pricing
+        # The terms of holds made here, which never change: whoever makes a hold resolves it soon.
+        self._terms: dict[int, journal.HoldTerms] = {}
 
     def create(
         self,
@@ -40,7 +44,8 @@ class Holds:
     ) -> Answer[HoldResult]:
         """Reserve the price of a usage."""
         operation = self._pricing.hold(caller, usage, idempotency_key, expires_in)
-        return self._pricing.finish(operation, self._context.commit.run(operation))
+        answer = self._pricing.finish(operation, self._context.commit.run(operation))
+        return self._remembered(operation, answer)
 
     async def create_async(
         self,
@@ -53,7 +58,8 @@ class Holds:
         """As ``create``, awaited."""
         await self._pricing.customers.look_up(usage.customer)
         operation = self._pricing.hold(caller, usage, idempotency_key, expires_in)
-        return await self._pricing.finish_async(operation, await self._context.commit.run_async(operation))
+        answer = await self._pricing.finish_async(operation, await self._context.commit.run_async(operation))
+        return self._remembered(operation, answer)
 
     def create_amount(
         self,
@@ -105,9 +111,8 @@ class Holds:
         idempotency_key: str | None,
     ) -> Answer[ResolveResult]:
         """As ``capture``, awaited."""
-        capture = (amount, quantity)
-        operation = await asyncio.to_thread(
-            self._resolve, caller, hold_id, capture=capture, key=idempotency_key
+        operation = await self._resolve_async(
+            caller, hold_id, capture=(amount, quantity), key=idempotency_key
         )
         return await self._pricing.finish_async(operation, await self._context.commit.run_async(operation))
 
@@ -120,7 +125,7 @@ class Holds:
         self, caller: Caller, hold_id: str, *, idempotency_key: str | None
     ) -> Answer[ResolveResult]:
         """As ``release``, awaited."""
-        operation = await asyncio.to_thread(self._resolve, caller, hold_id, capture=None, key=idempotency_key)
+        operation = await self._resolve_async(caller, hold_id, capture=None, key=idempotency_key)
         return await self._pricing.finish_async(operation, await self._context.commit.run_async(operation))
 
     def outcome(self, caller: Caller, hold_id: str) -> tuple[str, int | None]:
@@ -132,6 +137,34 @@ class Holds:
             raise errors.NotFound("hold", hold_id)
         return found.status, found.resolved_by if found.status == "captured" else None
 
+    def _remembered(self, operation: PlaceHold, answer: Answer[HoldResult]) -> Answer[HoldResult]:
+        made = answer.value
+        if len(self._terms) >= MAX_REMEMBERED:
+            self._terms.clear()
+        self._terms[made.id] = journal.HoldTerms(
+            made.customer_id,
+            operation.maker,
+            made.meter,
+            operation.agent,
+            made.economy,
+            made.amounts,
+            made.also,
+        )
+        return answer
+
+    async def _resolve_async(
+        self,
+        caller: Caller,
+        hold_id: str,
+        *,
+        capture: tuple[Number | None, Number | None] | None,
+        key: str | None,
+    ) -> Resolve:
+        """As ``_resolve``: in a thread only where the database has to be asked."""
+        if from_text("hold", hold_id) in self._terms:
+            return self._resolve(caller, hold_id, capture=capture, key=key)
+        return await asyncio.to_thread(self._resolve, caller, hold_id, capture=capture, key=key)
+
     def _resolve(
         self,
         caller: Caller,
@@ -141,8 +174,7 @@ class Holds:
         key: str | None,
     ) -> Resolve:
         number = from_text("hold", hold_id)
-        with self._context.database.read() as connection:
-            terms = None if number is None else journal.hold_terms(connection, number)
+        terms = None if number is None else self._terms_of(number)
         visible = terms is not None and (caller.is_service or terms.customer_id == caller.customer_id)
         if number is None or terms is None or not visible:
             raise errors.NotFound("hold", hold_id)
@@ -164,6 +196,13 @@ class Holds:
             quantity=quantity,
             **idempotency_fields(caller, key, kind, content),
         )
+
+    def _terms_of(self, number: int) -> journal.HoldTerms | None:
+        known = self._terms.pop(number, None)  # nobody needs them twice, but for a repeat
+        if known is not None:
+            return known
+        with self._context.database.read() as connection:
+            return journal.hold_terms(connection, number)
 
     def _captured(
         self, terms: journal.HoldTerms, amount: Number | None, quantity: Number | None

@@ -14,10 +14,8 @@ from tallystick.store.schema import holds, transactions
 class HoldTerms:
     """What a hold was made with: who may resolve it, and what it reserved per unit in micro-units."""
 
-    id: int
     customer_id: int
     maker: str
-    status: str
     meter: str | None
     agent: str | None
     economy: str | None
@@ -39,10 +37,8 @@ def hold_terms(connection: Connection, number: int) -> HoldTerms | None:
     """A hold's terms, whatever its status."""
     row = connection.execute(
         sa.select(
-            holds.c.id,
             holds.c.customer_id,
             holds.c.maker,
-            holds.c.status,
             holds.c.meter,
             transactions.c.agent,
             holds.c.economy,
@@ -56,6 +52,4 @@ def hold_terms(connection: Connection, number: int) -> HoldTerms | None:
         return None
     amounts = tuple((unit, amount) for unit, amount in json.loads(row.amounts))
     also = decode_result("hold", row.result).also
-    return HoldTerms(
-        row.id, row.customer_id, row.maker, row.status, row.meter, row.agent, row.economy, amounts, also
-    )
+    return HoldTerms(row.customer_id, row.maker, row.meter, row.agent, row.economy, amounts, also)
