@@ -1,0 +1,226 @@
+"""The two clients. They differ in how they wait; what is asked, how often and how it is read is the same."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from contextlib import closing
+from types import TracebackType
+from typing import Any, Generic, Self, TypeVar
+
+import httpx
+
+from tallystick.client import exact
+from tallystick.client.operations import Awaiting, Blocking, Call, Performer
+from tallystick.client.requests import Request
+from tallystick.client.resources.billing import Billing
+from tallystick.client.resources.charges import Charges, Quotes
+from tallystick.client.resources.holds import Holds
+from tallystick.client.resources.prices import Prices
+from tallystick.client.settings import Retries, Settings, Timeouts, settings_of
+from tallystick.client.tries import Tries
+
+T = TypeVar("T")
+Mode = TypeVar("Mode")
+
+
+class Resources(Generic[Mode]):
+    """Every operation there is, by its noun."""
+
+    def __init__(self, client: Performer) -> None:
+        self.billing: Billing[Mode] = Billing(client)
+        self.charges: Charges[Mode] = Charges(client)
+        self.holds: Holds[Mode] = Holds(client)
+        self.prices: Prices[Mode] = Prices(client)
+        self.quotes: Quotes[Mode] = Quotes(client)
+
+
+class _Client:
+    """What both clients know."""
+
+    settings: Settings
+
+    def __repr__(self) -> str:
+        """Where it asks; never with which key."""
+        return f"{type(self).__name__}(base_url={self.settings.base_url!r})"
+
+    def _tries(self, request: Request[Any]) -> Tries:
+        # Chance spreads the repeats of many clients; nobody gains by guessing it.
+        return Tries(request, self.settings, now=time.monotonic, chance=random.random)
+
+
+class TallyClient(_Client, Resources[Blocking]):
+    """A client that waits for its answers: safe to share between threads, and keeps its connections.
+
+    ``base_url`` and ``api_key`` come from ``TALLY_URL`` and ``TALLY_API_KEY`` where they are not given. Raises
+    ``ConfigurationError`` for one that cannot be used, and ``TallyError`` from every operation.
+    """
+
+    def __init__(
+        self,
+        *,
+        api_key: str | None = None,
+        base_url: str | None = None,
+        timeouts: Timeouts = Timeouts(),  # noqa: B008 - frozen
+        retries: Retries = Retries(),  # noqa: B008 - frozen
+    ) -> None:
+        self._open(settings_of(api_key=api_key, base_url=base_url, timeouts=timeouts, retries=retries))
+
+    def _open(self, settings: Settings) -> None:
+        self.settings = settings
+        self._http = httpx.Client(base_url=settings.base_url, headers=settings.headers, **_options(settings))
+        super().__init__(self)
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> Self:
+        """A client with the settings of another."""
+        client = cls.__new__(cls)
+        client._open(settings)  # noqa: SLF001 - its own
+        return client
+
+    def awaitable(self) -> AsyncTallyClient:
+        """A client for ``await`` with the same settings and connections of its own."""
+        return AsyncTallyClient.from_settings(self.settings)
+
+    def perform(self, request: Request[T]) -> T:
+        """Send a request, again where that is safe, and read its answer. Raises ``TallyError``."""
+        tries = self._tries(request)
+        while True:
+            try:
+                answer = self._send(request, tries)
+            except httpx.RequestError as error:
+                pause: float | None = tries.after_failure(error)
+            else:
+                pause = tries.after_answer(answer)
+                if pause is None:
+                    found: T = tries.read(answer)
+                    return found
+            time.sleep(pause or 0)
+
+    def _send(self, request: Request[Any], tries: Tries) -> httpx.Response:
+        answer = self._http.send(_request(self._http, request, tries), stream=True)
+        with closing(answer):
+            pieces = []
+            for piece in answer.iter_raw():
+                tries.check_time()
+                pieces.append(piece)
+        return _whole(answer, pieces)
+
+    def close(self) -> None:
+        """Hang up."""
+        self._http.close()
+
+    def __enter__(self) -> Self:
+        """Use as a context manager."""
+        return self
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        """Hang up at the end of the block."""
+        self.close()
+
+
+class AsyncTallyClient(_Client, Resources[Awaiting]):
+    """As ``TallyClient``, for ``await`` under asyncio. Its connections belong to the event loop that it is used in."""
+
+    def __init__(
+        self,
+        *,
+        api_key: str | None = None,
+        base_url: str | None = None,
+        timeouts: Timeouts = Timeouts(),  # noqa: B008 - frozen
+        retries: Retries = Retries(),  # noqa: B008 - frozen
+    ) -> None:
+        self._open(settings_of(api_key=api_key, base_url=base_url, timeouts=timeouts, retries=retries))
+
+    def _open(self, settings: Settings) -> None:
+        self.settings = settings
+        self._http = httpx.AsyncClient(
+            base_url=settings.base_url, headers=settings.headers, **_options(settings)
+        )
+        super().__init__(self)
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> Self:
+        """A client with the settings of another."""
+        client = cls.__new__(cls)
+        client._open(settings)  # noqa: SLF001 - its own
+        return client
+
+    def blocking(self) -> TallyClient:
+        """A client that waits, with the same settings and connections of its own."""
+        return TallyClient.from_settings(self.settings)
+
+    def perform(self, request: Request[T]) -> Call[T]:
+        """Send a request, again where that is safe, and read its answer. Raises ``TallyError`` when it is awaited."""
+        return Call(self._perform(request))
+
+    async def _perform(self, request: Request[T]) -> T:
+        tries = self._tries(request)
+        while True:
+            try:
+                answer = await self._send(request, tries)
+            except httpx.RequestError as error:
+                pause: float | None = tries.after_failure(error)
+            else:
+                pause = tries.after_answer(answer)
+                if pause is None:
+                    found: T = tries.read(answer)
+                    return found
+            await asyncio.sleep(pause or 0)
+
+    async def _send(self, request: Request[Any], tries: Tries) -> httpx.Response:
+        answer = await self._http.send(_request(self._http, request, tries), stream=True)
+        try:
+            pieces = []
+            async for piece in answer.aiter_raw():
+                tries.check_time()
+                pieces.append(piece)
+        finally:
+            await answer.aclose()
+        return _whole(answer, pieces)
+
+    async def aclose(self) -> None:
+        """Hang up."""
+        await self._http.aclose()
+
+    async def __aenter__(self) -> Self:
+        """Use as a context manager."""
+        return self
+
+    async def __aexit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        """Hang up at the end of the block."""
+        await self.aclose()
+
+
+def _options(settings: Settings) -> dict[str, Any]:
+    """Reading certificates takes time, and on one's own machine there is none to check and no proxy to pass."""
+    own = settings.is_own_machine
+    return {"trust_env": not own, "verify": settings.base_url.startswith("https:") or not own}
+
+
+def _request(http: httpx.Client | httpx.AsyncClient, request: Request[Any], tries: Tries) -> httpx.Request:
+    headers = dict(request.headers)
+    content = request.content
+    if request.body is not None:
+        content = exact.encode(request.body)
+        headers["Content-Type"] = "application/json"
+    if request.idempotency_key is not None:
+        headers["Idempotency-Key"] = request.idempotency_key
+    query = {name: _plain(value) for name, value in request.query.items()}
+    return http.build_request(
+        request.method, request.address, params=query, content=content, headers=headers, timeout=tries.timeout
+    )
+
+
+def _plain(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _whole(answer: httpx.Response, pieces: list[bytes]) -> httpx.Response:
+    """An answer with all of its body, decoded as its headers say."""
+    return httpx.Response(answer.status_code, headers=answer.headers, content=b"".join(pieces))

@@ -1,0 +1,136 @@
+"""What one call is: an address, what is sent, how the answer is read, and whether a repeat is safe. It does nothing."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, Final, Generic, TypeVar
+from urllib.parse import quote
+
+from tallystick.client.models import Model, from_json
+
+T = TypeVar("T")
+M = TypeVar("M", bound=Model)
+
+API: Final = "/api/v1"
+
+
+class Repeat(Enum):
+    """What a repeat of a request does."""
+
+    READS = "it reads again"
+    SAME = "it ends in the same state"
+    BY_KEY = "the server gives the first answer to the same idempotency key"
+    TWICE = "it does it twice"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request(Generic[T]):
+    """One call. ``path`` is as in the OpenAPI document; its names stand in ``names``."""
+
+    method: str
+    path: str
+    read: Callable[[Any], T]
+    model: type[Model] | None = None
+    names: Mapping[str, str] = field(default_factory=dict)
+    query: Mapping[str, object] = field(default_factory=dict)
+    body: Mapping[str, object] | None = None
+    content: bytes | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    repeat: Repeat = Repeat.READS
+    idempotency_key: str | None = None
+    media_type: str = "application/json"
+    also_fine: frozenset[int] = frozenset()
+
+    @property
+    def address(self) -> str:
+        """The path with its names filled in."""
+        names = {name: quote(each, safe="") for name, each in self.names.items()}
+        if not all(self.names.values()):
+            raise ValueError(f"expected an id for {self.path}, found nothing")
+        return self.path.format_map(names)
+
+    @property
+    def writes(self) -> bool:
+        """Whether it may change something."""
+        return self.repeat is not Repeat.READS
+
+
+def new_key() -> str:
+    """An idempotency key that nobody used."""
+    return uuid.uuid4().hex
+
+
+def get(
+    path: str,
+    model: type[M],
+    query: Mapping[str, object] | None = None,
+    *,
+    names: Mapping[str, str] | None = None,
+) -> Request[M]:
+    """A call that reads; what is None is left out of the query."""
+    return Request(
+        method="GET",
+        path=API + path,
+        read=_reads(model),
+        model=model,
+        names=names or {},
+        query=_given(query or {}),
+    )
+
+
+def post(
+    path: str,
+    model: type[M],
+    body: Mapping[str, object] | None = None,
+    *,
+    names: Mapping[str, str] | None = None,
+    key: str | None = None,
+    repeat: Repeat = Repeat.BY_KEY,
+) -> Request[M]:
+    """A call that writes, with an idempotency key where the server keeps them; what is None is left out of the body."""
+    return write("POST", path, model, body, names=names, key=key, repeat=repeat)
+
+
+def write(
+    method: str,
+    path: str,
+    model: type[M],
+    body: Mapping[str, object] | None = None,
+    *,
+    names: Mapping[str, str] | None = None,
+    key: str | None = None,
+    repeat: Repeat = Repeat.SAME,
+) -> Request[M]:
+    """As ``post``, by any method: a PUT, a PATCH or a DELETE ends in the same state however often it is done."""
+    return Request(
+        method=method,
+        path=API + path,
+        read=_reads(model),
+        model=model,
+        names=names or {},
+        body=None if body is None else _given(body),
+        repeat=repeat,
+        idempotency_key=(key or new_key()) if repeat is Repeat.BY_KEY else None,
+    )
+
+
+def delete(path: str, *, names: Mapping[str, str]) -> Request[None]:
+    """A call that removes something and is answered with nothing."""
+    return Request(
+        method="DELETE", path=API + path, read=_nothing, names=names, repeat=Repeat.SAME, media_type=""
+    )
+
+
+def _reads(model: type[M]) -> Callable[[Any], M]:
+    return lambda data: from_json(model, data)
+
+
+def _nothing(_data: object) -> None:
+    return None
+
+
+def _given(values: Mapping[str, object]) -> dict[str, object]:
+    return {name: value for name, value in values.items() if value is not None}
