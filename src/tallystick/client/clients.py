@@ -7,7 +7,7 @@ import random
 import time
 from contextlib import closing
 from types import TracebackType
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Final, Generic, Self, TypeVar
 
 import httpx
 
@@ -20,6 +20,8 @@ from tallystick.client.resources.holds import Holds
 from tallystick.client.resources.prices import Prices
 from tallystick.client.settings import Retries, Settings, Timeouts, settings_of
 from tallystick.client.tries import Tries
+
+_CONNECTIONS: Final = 100  # all of them are kept: each costs a handshake
 
 T = TypeVar("T")
 Mode = TypeVar("Mode")
@@ -200,7 +202,12 @@ class AsyncTallyClient(_Client, Resources[Awaiting]):
 def _options(settings: Settings) -> dict[str, Any]:
     """Reading certificates takes time, and on one's own machine there is none to check and no proxy to pass."""
     own = settings.is_own_machine
-    return {"trust_env": not own, "verify": settings.base_url.startswith("https:") or not own}
+    limits = httpx.Limits(max_connections=_CONNECTIONS, max_keepalive_connections=_CONNECTIONS)
+    return {
+        "limits": limits,
+        "trust_env": not own,
+        "verify": settings.base_url.startswith("https:") or not own,
+    }
 
 
 def _request(http: httpx.Client | httpx.AsyncClient, request: Request[Any], tries: Tries) -> httpx.Request:

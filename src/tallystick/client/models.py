@@ -28,9 +28,10 @@ def sent_as(name: str) -> Mapping[str, str]:
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
-    """What a server said. ``raw`` is all of it."""
+    """What a server said. ``raw`` is all of it; ``replayed``, whether it was said before to the same idempotency key."""
 
     raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False, metadata=OURS)
+    replayed: bool = field(default=False, repr=False, compare=False, metadata=OURS)
 
     @property
     def extra(self) -> dict[str, Any]:

@@ -8,6 +8,7 @@ only when the wait is short. Everything else stands: a 402 above all.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Final, NoReturn, TypeVar
@@ -15,6 +16,7 @@ from typing import Any, Final, NoReturn, TypeVar
 import httpx
 
 from tallystick.client import errors, exact
+from tallystick.client.models import Model
 from tallystick.client.requests import Repeat, Request
 from tallystick.client.settings import Settings
 
@@ -118,9 +120,11 @@ class Tries:
         try:
             if kind != "application/json":
                 return request.read(answer.content)
-            return request.read(exact.decode(answer.content))
+            found = request.read(exact.decode(answer.content))
         except ValueError as error:
             raise self._unexpected(answer, str(error)) from error
+        replayed = answer.headers.get("Idempotent-Replayed") == "true"
+        return replace(found, replayed=True) if replayed and isinstance(found, Model) else found
 
     def _is_repeated(self, answer: httpx.Response) -> bool:
         status = answer.status_code

@@ -19,6 +19,7 @@ from tallystick.metering.tool_calls import PRICE, Customer, ToolCall, ToolCharge
 
 if TYPE_CHECKING:
     from tallystick.bootstrap import Tally
+    from tallystick.client import AsyncTallyClient, TallyClient
 
 IDEMPOTENCY_KEY: Final = "tallystick/idempotency-key"
 _META_SECONDS: Final = 1.0
@@ -47,7 +48,7 @@ class TallyMiddleware(Middleware):
 
     def __init__(
         self,
-        source: Metering | Tally,
+        source: Metering | Tally | TallyClient | AsyncTallyClient,
         *,
         rules: Mapping[str, Rule] | None = None,
         customer: Customer = principal,

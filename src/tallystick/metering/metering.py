@@ -18,9 +18,11 @@ from typing import TYPE_CHECKING, Any, Final
 import anyio
 import anyio.to_thread
 
+from tallystick.client import AsyncTallyClient, TallyClient
 from tallystick.core import errors
 from tallystick.metering import steps
 from tallystick.metering.orders import Away, Backend, Held, Order, Prices, Receipt, Refused, Step
+from tallystick.metering.remote import Remote
 from tallystick.metering.rules import Lease, Quantity, Rule
 from tallystick.metering.settling import Settler
 from tallystick.metering.steps import Steps, refusal
@@ -52,7 +54,7 @@ class Metering:
 
     def __init__(
         self,
-        source: Tally,
+        source: Tally | TallyClient | AsyncTallyClient,
         *,
         unsettled_file: Path | str | None = None,
         hold_seconds: int = HOLD_SECONDS,
@@ -67,7 +69,7 @@ class Metering:
         self._settler.wake()
 
     @classmethod
-    def of(cls, source: Metering | Tally) -> Metering:
+    def of(cls, source: Metering | Tally | TallyClient | AsyncTallyClient) -> Metering:
         """The same, or a new one in front of a client or an embedded Tally."""
         return source if isinstance(source, Metering) else cls(source)
 
@@ -235,8 +237,10 @@ def _away() -> Away:
     return Away(said.problem, {"Retry-After": "1"}, was_sent=False)
 
 
-def _backend_of(source: Tally) -> Backend:
+def _backend_of(source: Tally | TallyClient | AsyncTallyClient) -> Backend:
     """The way to the server. What a client's process need not have is imported last."""
+    if isinstance(source, TallyClient | AsyncTallyClient):
+        return Remote(source)
     from tallystick.bootstrap import Tally  # noqa: PLC0415
     from tallystick.metering.embedded import Embedded  # noqa: PLC0415
 

@@ -192,3 +192,10 @@ class Backend(Protocol):
 
     def close(self) -> None:
         """Let go of what this way opened itself."""
+
+
+def plain(value: object) -> object:
+    """A number as JSON has it: whole where it is, else the nearest double; everything else as it is."""
+    if not isinstance(value, Decimal):
+        return value
+    return int(value) if value == value.to_integral_value() else float(value)

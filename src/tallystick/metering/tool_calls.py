@@ -16,7 +16,7 @@ from typing import Any, Final, Generic, Protocol, TypeVar
 
 from tallystick.core import errors
 from tallystick.metering.metering import Metering
-from tallystick.metering.orders import Held, Order, Receipt, Refused
+from tallystick.metering.orders import Held, Order, Receipt, Refused, plain
 from tallystick.metering.rules import Rule, rule_in
 from tallystick.metering.steps import REPEATS_FOR_SECONDS, refusal
 from tallystick.problem_details import document_of
@@ -218,13 +218,6 @@ def shown(receipt: Receipt) -> dict[str, Any]:
         "meter": receipt.meter,
     }
     return {**said, "pending": True, "quantity": plain(receipt.quantity)} if receipt.pending else said
-
-
-def plain(value: object) -> object:
-    """A number as JSON has it: whole where it is, else the nearest double; everything else as it is."""
-    if not isinstance(value, Decimal):
-        return value
-    return int(value) if value == value.to_integral_value() else float(value)
 
 
 def digest(value: object) -> str:
