@@ -55,6 +55,7 @@ CALLS = {
     ("post", "/charges/{charge_id}/refund"),
     ("post", "/holds"),
     ("get", "/holds"),
+    ("get", "/holds/{hold_id}"),
     ("post", "/holds/{hold_id}/capture"),
     ("post", "/holds/{hold_id}/release"),
     ("post", "/grants"),

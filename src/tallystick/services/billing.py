@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
+from sqlalchemy.engine import Connection
 
 from tallystick.core import errors
 from tallystick.core.holdings import Wallet
-from tallystick.core.ids import to_text
+from tallystick.core.ids import from_text, to_text
+from tallystick.core.operations import ResolveResult
 from tallystick.core.times import DAY, day_start, to_datetime
 from tallystick.core.words import EARNED_CATEGORIES, ENTRY_TYPES, total_of
 from tallystick.services.context import Caller, Context
@@ -18,7 +20,8 @@ from tallystick.services.customers import Customers
 from tallystick.services.due import settle_if_due
 from tallystick.services.grants import GrantView, view_of
 from tallystick.services.pages import DEFAULT_LIMIT, Page, check_limit, page_of, position_of
-from tallystick.store import grants, holds, memberships, refills, statements, wallets
+from tallystick.store import explanations, grants, holds, memberships, refills, statements, wallets
+from tallystick.store.results import decode_result
 
 PERIODS: Final = {"7d": 7, "30d": 30, "90d": 90}
 HOLD_STATUSES: Final = ("open", "captured", "released", "expired")
@@ -143,6 +146,17 @@ class HoldView:
     expires_at: int
     created_at: int
     resolved_at: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class HoldReceipt:
+    """The charge that a hold became, as its capture was answered: ``balance`` is the one after it."""
+
+    charge_id: int
+    unit: str
+    amount: int
+    balance: int
+    created_at: int
 
 
 class Billing:
@@ -282,6 +296,23 @@ class HoldsView:
         page = page_of("holds", rows, limit=most, position=lambda row: row.id)
         return Page([_hold(row) for row in page.items], page.has_more, page.next_cursor)
 
+    def get(self, caller: Caller, hold_id: str) -> tuple[HoldView, HoldReceipt | None]:
+        """One hold as it is now, and the receipt of what captured it. Another customer's is not found."""
+        number = from_text("hold", hold_id)
+        with self._context.database.read() as connection:
+            found = None if number is None else holds.outcome_of(connection, number)
+        if (
+            number is None
+            or found is None
+            or not (caller.is_service or found.customer_id == caller.customer_id)
+        ):
+            raise errors.NotFound("hold", hold_id)
+        settle_if_due(self._context, found.customer_id)
+        with self._context.database.read() as connection:
+            row = holds.by_id(connection, number)
+            assert row is not None
+            return _hold(row), _receipt(connection, row)
+
 
 def wallet_in(found: Mapping[str, Wallet], context: Context, unit: str | None) -> Wallet:
     """The wallet in ``unit`` or in the primary one; a unit that the economy dropped is still shown."""
@@ -354,6 +385,16 @@ def _hold(row: holds.HoldRow) -> HoldView:
         created_at=row.created_at,
         resolved_at=row.resolved_at,
     )
+
+
+def _receipt(connection: Connection, row: holds.HoldRow) -> HoldReceipt | None:
+    if row.status != "captured" or row.resolved_by is None:
+        return None
+    posted = explanations.transaction(connection, row.resolved_by, kinds=("capture",))
+    if posted is None or posted.result is None:
+        return None
+    result: ResolveResult = decode_result(posted.kind, posted.result)
+    return HoldReceipt(result.id, result.unit, result.captured, result.balance, result.created_at)
 
 
 def _metadata(text: str | None) -> Mapping[str, Any]:

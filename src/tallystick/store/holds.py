@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -52,10 +52,26 @@ def of_customer(
     connection: Connection, customer_id: int, *, status: str | None, before: int | None, limit: int
 ) -> list[HoldRow]:
     """A customer's holds, newest first, behind the id ``before``; ``captured`` is in the first unit."""
+    query = _rows().where(holds.c.customer_id == customer_id).order_by(holds.c.id.desc()).limit(limit)
+    if status is not None:
+        query = query.where(holds.c.status == status)
+    if before is not None:
+        query = query.where(holds.c.id < before)
+    return [_row(row) for row in connection.execute(query)]
+
+
+def by_id(connection: Connection, number: int) -> HoldRow | None:
+    """One hold."""
+    row = connection.execute(_rows().where(holds.c.id == number)).first()
+    return None if row is None else _row(row)
+
+
+def _rows() -> sa.Select[Any]:
     made, resolved = transactions.alias("made"), transactions.alias("resolved")
-    query = (
+    return (
         sa.select(
             holds.c.id,
+            holds.c.customer_id,
             holds.c.status,
             holds.c.meter,
             holds.c.quantity,
@@ -72,31 +88,24 @@ def of_customer(
         )
         .join_from(holds, made, made.c.id == holds.c.id)
         .outerjoin(resolved, resolved.c.id == holds.c.resolved_by)
-        .where(holds.c.customer_id == customer_id)
-        .order_by(holds.c.id.desc())
-        .limit(limit)
     )
-    if status is not None:
-        query = query.where(holds.c.status == status)
-    if before is not None:
-        query = query.where(holds.c.id < before)
-    return [
-        HoldRow(
-            id=row.id,
-            customer_id=customer_id,
-            status=row.status,
-            meter=row.meter,
-            quantity=row.quantity,
-            economy=row.economy,
-            amounts=tuple((unit, amount) for unit, amount in json.loads(row.amounts)),
-            expires_at=row.expires_at,
-            created_at=row.at,
-            agent=row.agent,
-            description=row.description,
-            metadata=row.metadata,
-            resolved_at=row.resolved_at,
-            resolved_by=row.resolved_by,
-            captured=row.captured if row.status == "captured" else None,
-        )
-        for row in connection.execute(query)
-    ]
+
+
+def _row(row: sa.Row[Any]) -> HoldRow:
+    return HoldRow(
+        id=row.id,
+        customer_id=row.customer_id,
+        status=row.status,
+        meter=row.meter,
+        quantity=row.quantity,
+        economy=row.economy,
+        amounts=tuple((unit, amount) for unit, amount in json.loads(row.amounts)),
+        expires_at=row.expires_at,
+        created_at=row.at,
+        agent=row.agent,
+        description=row.description,
+        metadata=row.metadata,
+        resolved_at=row.resolved_at,
+        resolved_by=row.resolved_by,
+        captured=row.captured if row.status == "captured" else None,
+    )

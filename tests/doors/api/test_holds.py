@@ -123,3 +123,37 @@ def test_holds_are_listed_newest_first(door: Door) -> None:
     )
     [captured] = door.get("/holds?customer=ann&status=captured")["holds"]
     assert (made[0], charge, 1) == (captured["id"], captured["charge"], captured["captured"])
+
+
+def test_one_hold_is_shown_as_it_is_now(door: Door) -> None:
+    """Open, captured with the receipt of its charge, released or expired, whoever looks first."""
+    body = {"customer": "ann", "meter": "tiered", "quantity": 10, "expires_in": 60}
+    open_, captured, released, expired = (door.post("/holds", body)["id"] for _ in range(4))
+    end = door.post(f"/holds/{captured}/capture", {"quantity": 4})
+    door.post(f"/holds/{released}/release")
+    found = door.get(f"/holds/{captured}")
+    assert (captured, "captured", 10, 4, end["charge"]) == tuple(
+        found[name] for name in ("id", "status", "amount", "captured", "charge")
+    )
+    assert found["receipt"] == {
+        "charge": end["charge"],
+        "amount": 4,
+        "unit": "credits",
+        "balance": end["balance"],
+        "created_at": end["resolved_at"],
+    }
+    for hold, status in [(open_, "open"), (released, "released")]:
+        found = door.get(f"/holds/{hold}")
+        assert (status, None, None) == (found["status"], found["captured"], found["receipt"])
+    door.clock.advance("PT2M")
+    assert "expired" == door.get(f"/holds/{expired}")["status"]
+
+
+def test_one_hold_is_shown_to_its_customer_and_to_services(door: Door) -> None:
+    """For anybody else it does not exist."""
+    user, service, stranger = door.register(), door.service(), door.register("eve@example.test")
+    hold = door.post("/holds", {"customer": user["customer"]["id"], "amount": 5}, token=service)["id"]
+    for token in (user["token"], service):
+        assert 5 == door.get(f"/holds/{hold}", token=token)["amount"]
+    for token, name in [(stranger["token"], hold), (service, "hold_none"), (service, hold[:-1])]:
+        problem(door.send("GET", f"/holds/{name}", token=token, key=None), 404, "NOT_FOUND")

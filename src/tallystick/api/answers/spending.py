@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 from tallystick.api.answers.common import Name, Number, Part, Time
@@ -11,7 +11,7 @@ from tallystick.core.adjustments import RefundResult
 from tallystick.core.ids import to_text
 from tallystick.core.operations import ChargeResult, Draw, HoldResult, Limit, ResolveResult
 from tallystick.core.times import format_rfc3339
-from tallystick.services.billing import HoldView
+from tallystick.services.billing import HoldReceipt, HoldView
 from tallystick.services.charges import Quote
 
 HoldStatus = Literal["open", "captured", "released", "expired"]
@@ -146,6 +146,24 @@ class HoldLine:
     economy_version: str | None
 
 
+@dataclass(slots=True)
+class HoldReceiptAnswer:
+    """The charge that a hold became. ``balance`` is the one after it."""
+
+    charge: Name
+    amount: Number
+    unit: str
+    balance: Number
+    created_at: Time
+
+
+@dataclass(slots=True)
+class HoldDetail(HoldLine):
+    """A hold, with the receipt of its charge once it was captured."""
+
+    receipt: HoldReceiptAnswer | None
+
+
 def _parts(draws: tuple[Draw, ...]) -> list[Part]:
     return [Part(to_text("grant", grant), number(amount), unit) for grant, unit, amount in draws]
 
@@ -267,4 +285,22 @@ def hold_line(view: HoldView) -> HoldLine:
         created_at=format_rfc3339(view.created_at),
         resolved_at=moment(view.resolved_at),
         economy_version=view.economy,
+    )
+
+
+def hold_detail(found: tuple[HoldView, HoldReceipt | None]) -> HoldDetail:
+    """One hold."""
+    view, receipt = found
+    line = hold_line(view)
+    return HoldDetail(
+        **{each.name: getattr(line, each.name) for each in fields(line)},
+        receipt=None
+        if receipt is None
+        else HoldReceiptAnswer(
+            charge=to_text("chg", receipt.charge_id),
+            amount=number(receipt.amount),
+            unit=receipt.unit,
+            balance=number(receipt.balance),
+            created_at=format_rfc3339(receipt.created_at),
+        ),
     )

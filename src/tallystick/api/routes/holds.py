@@ -95,3 +95,9 @@ def list_holds(
         caller, customer=customer, status=status, limit=limit, cursor=cursor
     )
     return Json(page("holds", found, spending.hold_line))
+
+
+@routes.get("/holds/{hold_id}", response_model=spending.HoldDetail)
+def get_hold(request: Request, caller: CallerOf, hold_id: str) -> Response:
+    """A hold as it is now, with the receipt of its charge once it was captured."""
+    return Json(spending.hold_detail(services(request).holds_view.get(caller, hold_id)))
