@@ -1,9 +1,10 @@
-"""A price on the tools of a FastMCP server, called by a real client, on both databases."""
+"""A price on the tools of a FastMCP server, called by a real client: on both databases, and by a billing server."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,14 @@ import pytest
 from fastmcp import Client, FastMCP
 from fastmcp.exceptions import ToolError
 
+from tallystick.api.app import create_app
+from tallystick.api.metrics import Metrics
 from tallystick.bootstrap import Tally
+from tallystick.client import TallyClient
 from tallystick.core.errors import ServiceUnavailable
-from tallystick.metering import Rule, TallyMiddleware
+from tallystick.metering import Rule, TallyMiddleware, remote
 from tallystick.services.context import SYSTEM
+from tests.doors.api.door import ThreadServer
 
 ECONOMY = """
 [economy]
@@ -57,6 +62,7 @@ class Shop:
     """A server whose tools cost something, and a customer."""
 
     tally: Tally
+    source: Tally | TallyClient
     payer: str | None = "ann"
     rules: dict[str, Rule] = field(default_factory=dict)
     calls: list[str] = field(default_factory=list)
@@ -71,7 +77,7 @@ class Shop:
             meter="rows", quantity=lambda given: given["most"], used=lambda _, result: used(result)
         )
         rules = {"rows": by_rows, "always": Rule(meter="search", charge_on="always"), **self.rules}
-        self.middleware = TallyMiddleware(self.tally, rules=rules, customer=lambda: self.payer)
+        self.middleware = TallyMiddleware(self.source, rules=rules, customer=lambda: self.payer)
         server.add_middleware(self.middleware)
 
         @server.tool
@@ -143,14 +149,31 @@ def used(result: Any) -> int:
     return len(found)
 
 
-@pytest.fixture
-def shop(database_url: str, tmp_path: Path) -> Iterator[Shop]:
+@pytest.fixture(params=["sqlite", "postgresql", "elsewhere"])
+def shop(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Shop]:
+    engine = "sqlite" if request.param == "elsewhere" else request.param
     economy = tmp_path / "tools.toml"
     economy.write_text(ECONOMY)
-    with Tally.open(database_url, economy=str(economy)) as tally:
+    with (
+        Tally.open(request.getfixturevalue(f"{engine}_url"), economy=str(economy)) as tally,
+        ExitStack() as opened,
+    ):
         tally.customers.create(SYSTEM, external_id="ann")
         tally.grants.create(SYSTEM, customer="ann", amount=100, category="bonus", idempotency_key="start")
-        yield Shop(tally)
+        source: Tally | TallyClient = tally
+        if request.param == "elsewhere":
+            source = opened.enter_context(elsewhere(tally))
+        yield Shop(tally, source)
+
+
+@contextmanager
+def elsewhere(tally: Tally) -> Iterator[TallyClient]:
+    """A service's client of a server in front of a Tally."""
+    key = tally.keys.create(SYSTEM, name="tools", role="service").key
+    server = ThreadServer(create_app(tally, metrics=Metrics(), worker_lag=lambda: 0))
+    with TallyClient(base_url=server.url, api_key=key) as client:
+        yield client
+    server.stop()
 
 
 def test_a_call_is_charged_and_has_a_receipt(shop: Shop) -> None:
@@ -211,13 +234,13 @@ def test_one_call_within_another_is_charged_once(shop: Shop) -> None:
     assert (["inner"], (98, 0)) == (shop.calls, shop.figures())
     outer: FastMCP[Any] = FastMCP("outer")
     outer.mount(shop.server)
-    outer.add_middleware(TallyMiddleware(shop.tally, customer=lambda: "ann"))
+    outer.add_middleware(TallyMiddleware(shop.source, customer=lambda: "ann"))
     shop.server = outer
     shop.call("search", query="y")
     assert (96, 0) == shop.figures()
 
 
-def test_a_key_pays_once(shop: Shop) -> None:
+def test_a_key_pays_once(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     """A repeat has the first receipt; with other arguments it is refused; after a failure it is a new try."""
     first, again = (shop.call("search", key="k", query="x").meta["tallystick/receipt"] for _ in range(2))
     assert (first, (98, 0)) == (again, shop.figures())
@@ -229,6 +252,8 @@ def test_a_key_pays_once(shop: Shop) -> None:
     repeat = shop.call("rows", key="r", most=20, found=10).meta["tallystick/receipt"]
     assert (5, (93, 0)) == (repeat["charged"], shop.figures())
     shop.tally.test_clock.move(SYSTEM, advance="PT11M")
+    since = remote.seconds_since
+    monkeypatch.setattr(remote, "seconds_since", lambda moment: since(moment) + 660)
     assert "conflict" == shop.refused("search", key="k", query="x")
 
 
@@ -309,7 +334,7 @@ def test_while_the_database_is_away(shop: Shop, monkeypatch: pytest.MonkeyPatch,
     async def away(*_: object, **_more: object) -> None:
         raise ServiceUnavailable("away")
 
-    shop = Shop(shop.tally, rules={"search": Rule(meter="search", when_away=when_away)})
+    shop = Shop(shop.tally, shop.source, rules={"search": Rule(meter="search", when_away=when_away)})
     monkeypatch.setattr(shop.tally.holds, "create_async", away)
     result = shop.call("search", query="x")
     assert (when_away == "closed") == result.is_error

@@ -187,7 +187,7 @@ def _answered(step: Step, answer: object) -> Answered:
                 balance=made.balance,
                 charge=made.charge,
             )
-            return Found(answer.status, receipt, (datetime.now(UTC) - made.created_at).total_seconds())
+            return Found(answer.status, receipt, seconds_since(made.created_at))
         case HoldEnd() if isinstance(step, Take):
             return Receipt(
                 meter=step.order.meter,
@@ -236,6 +236,10 @@ def _headers(error: TallyError) -> dict[str, str]:
         limit, window, remaining = (int(facts[each]) for each in ("limit", "window_seconds", "remaining"))
         return {"Retry-After": str(wait), **rate_limit_headers(name, limit, window, remaining, wait)}
     if error.code == "INSUFFICIENT_CREDITS" and error.reset_at is not None:
-        left = (error.reset_at - datetime.now(UTC)).total_seconds()
-        return {"Retry-After": str(max(1, int(left) + 1))}
+        return {"Retry-After": str(max(1, int(-seconds_since(error.reset_at)) + 1))}
     return {}
+
+
+def seconds_since(moment: datetime) -> float:
+    """By the clock of this machine, which is taken to agree with the server's."""
+    return (datetime.now(UTC) - moment).total_seconds()
