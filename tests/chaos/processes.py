@@ -12,25 +12,37 @@ from typing import Self
 from tests.servers import ADMIN_KEY, PROGRAMS, clean_environ, free_port
 
 ECONOMY = Path(__file__).with_name("economy.toml")
+ROOT = Path(__file__).parent.parent.parent
 START_TIMEOUT_SECONDS = 90
 STOP_TIMEOUT_SECONDS = 90
-_READY = ("listens on", "worker runs")
+_READY = ("listens on", "worker runs", "client runs")
 
 
 class Node:
-    """One `tally serve` or `tally worker`. What it says is read from a pipe, so that its files are the database's."""
+    """One `tally serve` or `tally worker`, or another program that says when it is ready.
+
+    What it says is read from a pipe, so that its files are the database's.
+    """
 
     def __init__(
-        self, folder: Path, database_url: str, *, command: str = "serve", economy: Path = ECONOMY
+        self,
+        folder: Path,
+        database_url: str,
+        *,
+        command: str = "serve",
+        economy: Path = ECONOMY,
+        program: Sequence[str] = (),
     ) -> None:
         self.folder = folder
         self.port = free_port()
         self.lines: list[str] = []
-        self._arguments = ["worker"] if command == "worker" else ["serve", "--port", str(self.port)]
+        own = ["worker"] if command == "worker" else ["serve", "--port", str(self.port)]
+        self._arguments = list(program) or [str(PROGRAMS / "tally"), *own]
         self._environ = clean_environ() | {
             "TALLY_DATABASE_URL": database_url,
             "TALLY_ECONOMY": str(economy),
             "TALLY_ADMIN_KEY": ADMIN_KEY,
+            "PYTHONPATH": str(ROOT),
         }
         self._process: subprocess.Popen[str] | None = None
         self._reader: threading.Thread | None = None
@@ -48,7 +60,7 @@ class Node:
         self._ready.clear()
         self._works = False
         self._process = subprocess.Popen(
-            [PROGRAMS / "tally", *self._arguments],
+            self._arguments,
             cwd=self.folder,
             env=self._environ,
             stdin=subprocess.DEVNULL,
