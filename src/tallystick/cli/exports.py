@@ -20,6 +20,7 @@ from tallystick.cli.problems import Problem
 from tallystick.cli.rendering import console, text
 
 CSV: Final = "text/csv"
+LOOK_SECONDS: Final = 0.5
 
 noun = Noun("export", "CSV files for finance: statements, usage by day and meter, payments.")
 
@@ -95,7 +96,7 @@ def _export(session: Session, name: str, query: dict[str, str | None], output: P
         return Output(None, lambda _out: None)
     with (
         session.remote.download(f"/billing/export/{name}", kind=CSV, **query) as pieces,
-        _whole_file(output) as file,
+        whole_file(output) as file,
         _progress(session, name) as progress,
     ):
         for piece in pieces:
@@ -111,28 +112,47 @@ def _export(session: Session, name: str, query: dict[str, str | None], output: P
 
 
 @contextmanager
-def _whole_file(path: Path) -> Iterator[IO[bytes]]:
+def whole_file(path: Path) -> Iterator[IO[bytes]]:
     """A file that takes its name when the block ends well; otherwise whatever had the name before keeps it."""
     target = path.resolve()
     if target.exists() and not target.is_file():
         raise Problem("cannot_write", f"{path} is no file", advice="Name another file with --output.")
     part = target.with_name(f".{target.name}.{os.getpid()}.part")
-    before = signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
+    with _ended_in_order():
+        try:
+            with part.open("xb") as file:
+                if target.exists():  # who may read it stays as it was
+                    part.chmod(stat.S_IMODE(target.stat().st_mode))
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(target)
+        except OSError as error:
+            reason = error.strerror or str(error)
+            advice = "Name another file with --output."
+            raise Problem("cannot_write", f"cannot write {path}: {reason}", advice=advice) from error
+        finally:
+            part.unlink(missing_ok=True)
+
+
+@contextmanager
+def _ended_in_order() -> Iterator[None]:
+    """SIGTERM ends the block as Ctrl-C does, and neither is missed.
+
+    Python looks for signals between its own steps. One that comes just before a read begins to wait would be seen when
+    that read ends, which may be a minute later: so a timer interrupts whatever waits, and Python looks again.
+    """
+    before = {
+        signal.SIGTERM: signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number)),
+        signal.SIGALRM: signal.signal(signal.SIGALRM, lambda _number, _frame: None),
+    }
+    signal.setitimer(signal.ITIMER_REAL, LOOK_SECONDS, LOOK_SECONDS)
     try:
-        with part.open("xb") as file:
-            if target.exists():  # who may read it stays as it was
-                part.chmod(stat.S_IMODE(target.stat().st_mode))
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(target)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        advice = "Name another file with --output."
-        raise Problem("cannot_write", f"cannot write {path}: {reason}", advice=advice) from error
+        yield
     finally:
-        part.unlink(missing_ok=True)
-        signal.signal(signal.SIGTERM, before)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager

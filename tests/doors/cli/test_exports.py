@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tallystick.cli.exports import whole_file
 from tests.doors.cli.program import Program
 from tests.servers import ADMIN_KEY, PROGRAMS, Server, clean_environ
 
@@ -139,6 +140,29 @@ def test_a_stopped_export_leaves_no_half_file(broken: str, tmp_path: Path, numbe
     process.send_signal(number)
     process.communicate(timeout=60)
     assert process.returncode != 0
+    assert [] == list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_before_a_read_is_not_missed(tmp_path: Path, number: signal.Signals) -> None:
+    """It comes just before the read begins to wait, so that nothing interrupts that."""
+
+    def come() -> None:
+        time.sleep(0.2)
+        signal.pthread_kill(threading.get_ident(), number)  # noted for the main thread, which goes on waiting
+
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.settimeout(20)
+        thread = threading.Thread(target=come)
+        begun = time.monotonic()
+        with pytest.raises((SystemExit, KeyboardInterrupt)), whole_file(tmp_path / "found.csv"):  # noqa: PT012
+            thread.start()
+            ours.recv(1)
+        took = time.monotonic() - begun
+    thread.join()
+    assert took < 10
     assert [] == list(tmp_path.iterdir())
 
 
