@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import jsonschema_rs
 import pytest
 
 from tallystick.bootstrap import Tally
@@ -72,6 +73,20 @@ def test_every_tool_says_what_it_takes_and_gives(tally: Tally) -> None:
         "get_payment_history",
         "user_stats",
     } == reads
+
+
+def test_every_output_schema_admits_answers_and_refusals_and_nothing_else(tally: Tally, agent: Agent) -> None:
+    """Official clients hold structured content against it also with `isError`, and pass on nothing that does not fit."""
+    refusal = agent.call("create_payment_link", amount=1)
+    assert "invalid_amount" == refusal["error"]["code"]
+    for name, tool in as_admin(tally).tools().items():
+        schema = jsonschema_rs.validator_for(tool.output_schema)
+        schema.validate(refusal)
+        assert not schema.is_valid({}), name
+        assert not schema.is_valid({"error": {}}), name
+        assert not schema.is_valid({"error": refusal["error"], "surprise": 1}), name
+        if name in {"check_balance", "ruv_balance", "ruv_history", "get_payment_history", "user_stats"}:
+            schema.validate(agent.call(name))
 
 
 def test_a_login(tally: Tally) -> None:
