@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTEST ?= $(BIN)/pytest -n logical
 
-.PHONY: serve test test-fast test-slow check lint coverage format bench constraints clean
+.PHONY: serve test test-fast test-slow mcp-conformance check lint coverage format bench constraints node-constraints clean
 
 serve: $(VENV)/.server  ## the server on 127.0.0.1; PORT=, ECONOMY= and DATABASE_URL= override
 	@if [ -n "$$ECONOMY" ]; then export TALLY_ECONOMY="$$ECONOMY"; fi; \
@@ -21,6 +21,9 @@ test-fast: $(VENV)/.dev  ## what is worth running after each change
 
 test-slow: $(VENV)/.dev
 	$(PYTEST) -m slow
+
+mcp-conformance: $(VENV)/.dev $(VENV)/.node  ## the official MCP suite and inspector against our servers; needs npm
+	$(PYTEST) tests/conformance
 
 check: lint test-fast  ## what a change has to pass
 
@@ -48,6 +51,9 @@ constraints: $(VENV)/.python  ## constraints.txt anew, from the newest versions 
 	$(VENV)/new/bin/pip freeze --exclude-editable > constraints.txt
 	rm -rf $(VENV)/new
 
+node-constraints: $(VENV)/.dev  ## tests/conformance/package-lock.json anew, from its package.json
+	$(BIN)/python -m tests.conformance.lock
+
 clean:  ## everything that these commands made; databases stay
 	rm -rf $(VENV) build dist .coverage htmlcov .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -64,4 +70,13 @@ $(VENV)/.server: $(VENV)/.python pyproject.toml constraints.txt
 
 $(VENV)/.dev: $(VENV)/.server
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[server,dev]"
+	@touch $@
+
+# With the digests of the lock file and without scripts of theirs; Node itself is one of the packages.
+$(VENV)/.node: $(VENV)/.python tests/conformance/package.json tests/conformance/package-lock.json
+	@command -v npm > /dev/null || { \
+		echo "make mcp-conformance needs npm, which comes with Node.js, and found none on the PATH" >&2; exit 1; }
+	@mkdir -p $(VENV)/node
+	cp tests/conformance/package.json tests/conformance/package-lock.json $(VENV)/node
+	npm ci --prefix $(VENV)/node --ignore-scripts --no-audit --no-fund --loglevel=error
 	@touch $@

@@ -1,6 +1,7 @@
 """The rules that the repository keeps about itself."""
 
 import ast
+import json
 import re
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "src" / "tallystick"
 PIN = re.compile(r"(?P<name>[A-Za-z0-9._-]+)==(?P<version>[A-Za-z0-9.!+]+)")
+CONFORMANCE = ROOT / "tests" / "conformance"
 CONSTRAINTS = (ROOT / "constraints.txt").read_text().splitlines()
 
 
@@ -30,9 +32,10 @@ def test_no_lock_file_names_a_download_host() -> None:
     locks = [
         path
         for pattern in ("*.lock", "*lock.json", "*lock.toml", "*requirements*.txt", "constraints*.txt")
-        for path in ROOT.glob(pattern)
+        for folder in (ROOT, CONFORMANCE)
+        for path in folder.glob(pattern)
     ]
-    assert ROOT / "constraints.txt" in locks
+    assert {ROOT / "constraints.txt", CONFORMANCE / "package-lock.json"} <= set(locks)
     assert [] == [path.name for path in locks if "://" in path.read_text()]
 
 
@@ -48,6 +51,15 @@ def test_every_dependency_is_pinned_within_its_range() -> None:
         if requirement.url or pin is None or pin not in requirement.specifier:
             loose.append(str(requirement))
     assert [] == loose
+
+
+def test_every_package_of_npm_is_pinned() -> None:
+    """Those that are named have exact versions, and the lock file has a digest of each, and of what they bring along."""
+    named = json.loads((CONFORMANCE / "package.json").read_text())
+    versions = named["dependencies"] | named["optionalDependencies"]
+    lock = json.loads((CONFORMANCE / "package-lock.json").read_text())["packages"]
+    assert versions == {name: lock[f"node_modules/{name}"]["version"] for name in versions}
+    assert [""] == [path for path, package in lock.items() if "integrity" not in package]
 
 
 def test_imports_go_one_way(monkeypatch: pytest.MonkeyPatch) -> None:
