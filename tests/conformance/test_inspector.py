@@ -17,6 +17,10 @@ from tests.servers import PROGRAMS, Server, running_server
 PASSWORD: Final = "correct horse battery"
 PROGRAM: Final = [str(PROGRAMS / "tally"), "mcp", "start"]
 READS: Final = {"ruv://balance", "ruv://history", "ruv://prices"}
+PATIENCE: Final = [
+    "--connect-timeout",
+    "120000",
+]  # milliseconds; a busy machine takes long to start a program
 # How the inspector ends where the server asks for other credentials, and where a tool's answer has `isError`.
 UNKNOWN_CALLER: Final = 3
 TOOL_REFUSED: Final = 5
@@ -31,7 +35,17 @@ class Inspector:
 
     def ask(self, method: str, *terms: str, status: int = 0) -> Any:
         """What the server answers. With another status, what went wrong."""
-        options = ["--cli", "--method", method, *terms, "--format", "json", "--quiet", "--stored-auth-only"]
+        options = [
+            "--cli",
+            "--method",
+            method,
+            *terms,
+            "--format",
+            "json",
+            "--quiet",
+            "--stored-auth-only",
+            *PATIENCE,
+        ]
         done = node.run("mcp-inspector", *options, *self.reached_by, folder=self.folder)
         assert status == done.returncode, done.stdout + done.stderr
         said = json.loads(done.stdout or done.stderr)

@@ -25,6 +25,7 @@ from tests.doors.api.door import ThreadServer
 
 # The suite asks for logging and sampling, which the newer version has given up.
 pytestmark = pytest.mark.filterwarnings("ignore:.*deprecated as of 2026-07-28")
+PATIENCE: Final = ["--timeout", "120000"]  # milliseconds for one scenario
 GRANTED: Final = 10_000
 EXCEPTIONS: Final = Path(__file__).with_name("exceptions.toml")
 # How many scenarios count for a version, and how many more are run and told.
@@ -68,7 +69,7 @@ def test_the_suite_passes_and_every_call_is_paid(
 ) -> None:
     """What counts passes, what does not is as the list says, and the ledger has each finished call once."""
     results = tmp_path / "results"
-    terms = ["server", "--url", shop.url, "--requirements", version, "--output-dir", str(results)]
+    terms = ["server", "--url", shop.url, "--requirements", version, "--output-dir", str(results), *PATIENCE]
     done = node.run("conformance", *terms, folder=tmp_path)
     assert 0 == done.returncode, done.stdout + done.stderr
 
