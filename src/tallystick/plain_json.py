@@ -5,12 +5,21 @@ Up to nine billion units the numbers are exact to the sixth decimal.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Final
 
 from tallystick.core.amounts import MICROS, PICOS
 from tallystick.core.catalog import Price
 
 Number = int | float
+
+IDEMPOTENCY_KEY: Final = "tallystick/idempotency-key"
+_ERROR: Final = {
+    "type": "object",
+    "description": "Why the call was refused: with isError, and instead of everything else",
+    "properties": {"code": {"type": "string"}, "detail": {"type": "string"}},
+    "required": ["code", "detail"],
+}
 
 
 def number(value: int, scale: int = MICROS) -> Number:
@@ -32,3 +41,14 @@ def price_line(price: Price) -> dict[str, Any]:
         "flat": number(price.flat_micros),
         "per_unit": per_unit(price.per_unit_picos),
     }
+
+
+def or_refused(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """The output schema of a tool, made to admit a refusal too.
+
+    Official clients hold structured content against the schema also where there is ``isError``. One that admits no
+    refusal would tell the agent of a malformed answer, in place of what to do.
+    """
+    ways = [{"required": schema.get("required", [])}, {"required": ["error"]}]
+    rest = {name: value for name, value in schema.items() if name != "required"}
+    return {**rest, "properties": {**schema.get("properties", {}), "error": _ERROR}, "anyOf": ways}

@@ -4,22 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 from fastmcp import Context
 from fastmcp.tools import ToolResult
 
 from tallystick.core import errors
 from tallystick.core.refusal_facts import facts_of
-from tallystick.plain_json import number
-
-IDEMPOTENCY_KEY: Final = "tallystick/idempotency-key"
-_ERROR: Final = {
-    "type": "object",
-    "description": "Why the call was refused: with isError, and instead of everything else",
-    "properties": {"code": {"type": "string"}, "detail": {"type": "string"}},
-    "required": ["code", "detail"],
-}
+from tallystick.plain_json import IDEMPOTENCY_KEY, number
 
 
 class RefusedElsewhere(errors.Refusal):
@@ -43,17 +35,6 @@ def failed(code: str, detail: str, facts: Mapping[str, Any] | None = None) -> To
     """``isError`` with the same JSON as structured content and as text, whatever the client reads."""
     content = {"error": {"code": code, "detail": detail, **(facts or {})}}
     return ToolResult(content=json.dumps(content, default=str), structured_content=content, is_error=True)
-
-
-def or_refused(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """The output schema of a tool, made to admit a refusal too.
-
-    Official clients hold structured content against the schema also where there is ``isError``. One that admits no
-    refusal would tell the agent of a malformed answer, in place of what to do.
-    """
-    ways = [{"required": schema.get("required", [])}, {"required": ["error"]}]
-    rest = {name: value for name, value in schema.items() if name != "required"}
-    return {**rest, "properties": {**schema.get("properties", {}), "error": _ERROR}, "anyOf": ways}
 
 
 def key_of(context: Context | None) -> str | None:

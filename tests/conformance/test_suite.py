@@ -87,9 +87,6 @@ def test_the_suite_passes_and_every_call_is_paid(
     )
 
 
-@pytest.mark.xfail(
-    reason="refusals do not fit the output schemas of tools that have one", raises=AssertionError, strict=True
-)
 def test_a_refusal_of_the_middleware_reaches_an_official_client(shop: Shop, tmp_path: Path) -> None:
     """Whatever the tool's own output schema: an agent has to hear that credits are short, not of a malformed answer."""
     shop.tally.wallets.freeze(SYSTEM, customer=CUSTOMER, reason="a try")

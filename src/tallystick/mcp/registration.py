@@ -10,7 +10,7 @@ from fastmcp.tools import Tool
 from mcp.types import ToolAnnotations
 
 from tallystick.mcp.refusals import answering
-from tallystick.tool_results import or_refused
+from tallystick.plain_json import or_refused
 
 HERE: Final = ToolAnnotations(destructive_hint=False, open_world_hint=False)
 READS: Final = ToolAnnotations(read_only_hint=True, idempotent_hint=True, open_world_hint=False)

@@ -16,12 +16,12 @@ from fastmcp.tools import Tool, ToolResult
 from tallystick.metering.metering import Metering
 from tallystick.metering.rules import Rule
 from tallystick.metering.tool_calls import PRICE, Customer, ToolCall, ToolCharges
+from tallystick.plain_json import IDEMPOTENCY_KEY, or_refused
 
 if TYPE_CHECKING:
     from tallystick.bootstrap import Tally
     from tallystick.client import AsyncTallyClient, TallyClient
 
-IDEMPOTENCY_KEY: Final = "tallystick/idempotency-key"
 _META_SECONDS: Final = 1.0
 _MOST_METAS: Final = 1000
 
@@ -69,9 +69,10 @@ class TallyMiddleware(Middleware):
 
     async def _priced(self, tool: Tool) -> Tool:
         price = await self._charges.price(tool.name, tool.meta)
-        return (
-            tool if price is None else tool.model_copy(update={"meta": {**(tool.meta or {}), PRICE: price}})
-        )
+        if price is None:
+            return tool
+        schema = None if tool.output_schema is None else or_refused(tool.output_schema)
+        return tool.model_copy(update={"meta": {**(tool.meta or {}), PRICE: price}, "output_schema": schema})
 
     async def on_call_tool(
         self,
