@@ -6,11 +6,10 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final
-from weakref import WeakKeyDictionary
 
 from tallystick.client import (
     AsyncTallyClient,
@@ -71,7 +70,9 @@ class Remote:
         )
         self._client = TallyClient.from_settings(self._settings)
         # A client's connections belong to the event loop that it is used in.
-        self._clients: WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncTallyClient] = WeakKeyDictionary()
+        self._clients: dict[
+            asyncio.AbstractEventLoop, tuple[AsyncTallyClient, AsyncGenerator[AsyncTallyClient, None]]
+        ] = {}
         self._prices: Prices | None = None
         self._prices_due_at = 0.0
         self._prices_refused: Refused | None = None
@@ -87,19 +88,28 @@ class Remote:
 
     async def do_async(self, step: Step) -> Answered:
         """As ``do``, awaited."""
-        client = self._awaitable()
+        client = await self._of_this_loop()
         try:
             answer = await client.perform(self._request(step))
         except TallyError as error:
             raise _refused(error) from error
         return _answered(step, answer)
 
-    def _awaitable(self) -> AsyncTallyClient:
+    async def _of_this_loop(self) -> AsyncTallyClient:
+        """The client of the running event loop, which hangs up when the loop ends."""
         loop = asyncio.get_running_loop()
-        client = self._clients.get(loop)
-        if client is None:
-            client = self._clients[loop] = AsyncTallyClient.from_settings(self._settings)
-        return client
+        if loop not in self._clients:
+            living = self._living(loop)
+            self._clients[loop] = (await anext(living), living)
+        return self._clients[loop][0]
+
+    async def _living(self, loop: asyncio.AbstractEventLoop) -> AsyncGenerator[AsyncTallyClient, None]:
+        # A loop that ends lets every generator that was begun in it come to its own end.
+        async with AsyncTallyClient.from_settings(self._settings) as client:
+            try:
+                yield client
+            finally:
+                del self._clients[loop]
 
     def _request(self, step: Step) -> Request[Any]:
         holds = self._client.holds
