@@ -292,8 +292,9 @@ def test_an_hourly_limit_holds(shop: Shop) -> None:
     assert error["retry_after_seconds"] > 0
 
 
-def test_200_calls_at_once_with_credits_for_50(shop: Shop) -> None:
-    """Exactly 50 succeed, and nothing is left or held."""
+def test_200_calls_at_once_with_credits_for_100(shop: Shop) -> None:
+    """Exactly 100 succeed, and nothing is left or held."""
+    shop.tally.grants.create(SYSTEM, customer="ann", amount=100, category="bonus", idempotency_key="more")
 
     async def work() -> list[Any]:
         async with Client(shop.server) as client:
@@ -304,7 +305,7 @@ def test_200_calls_at_once_with_credits_for_50(shop: Shop) -> None:
 
     results = asyncio.run(work())
     good = [each for each in results if not each.is_error]
-    assert (50, 50, (0, 0)) == (len(good), len(shop.calls), shop.figures())
+    assert (100, 100, (0, 0)) == (len(good), len(shop.calls), shop.figures())
     codes = {each.structured_content["error"]["code"] for each in results if each.is_error}
     assert {"insufficient_credits"} == codes
 
