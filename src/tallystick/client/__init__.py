@@ -11,11 +11,17 @@ from tallystick.client.errors import (
     TallyError,
     UnexpectedAnswer,
 )
+from tallystick.client.inputs import Also, KeyBudget, NewCharge
 from tallystick.client.settings import Retries, Settings, Timeouts
+from tallystick.client.webhooks import InvalidWebhook, WebhookEvent, verify_webhook
 
 __all__ = [
+    "Also",
     "AsyncTallyClient",
     "ConfigurationError",
+    "InvalidWebhook",
+    "KeyBudget",
+    "NewCharge",
     "OutcomeUnknown",
     "Retries",
     "ServerUnreachable",
@@ -24,4 +30,6 @@ __all__ = [
     "TallyError",
     "Timeouts",
     "UnexpectedAnswer",
+    "WebhookEvent",
+    "verify_webhook",
 ]

@@ -7,41 +7,42 @@ import random
 import time
 from contextlib import closing
 from types import TracebackType
-from typing import Any, Final, Generic, Self, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 import httpx
 
 from tallystick.client import exact
-from tallystick.client.operations import Awaiting, Blocking, Call, Performer
+from tallystick.client.downloads import AsyncDownload, Download
+from tallystick.client.errors import TallyError
+from tallystick.client.operations import Awaiting, Blocking, Call
 from tallystick.client.requests import Request
-from tallystick.client.resources.billing import Billing
-from tallystick.client.resources.charges import Charges, Quotes
-from tallystick.client.resources.holds import Holds
-from tallystick.client.resources.prices import Prices
+from tallystick.client.resources import Resources
 from tallystick.client.settings import Retries, Settings, Timeouts, settings_of
 from tallystick.client.tries import Tries
 
 _CONNECTIONS: Final = 100  # all of them are kept: each costs a handshake
 
 T = TypeVar("T")
-Mode = TypeVar("Mode")
-
-
-class Resources(Generic[Mode]):
-    """Every operation there is, by its noun."""
-
-    def __init__(self, client: Performer) -> None:
-        self.billing: Billing[Mode] = Billing(client)
-        self.charges: Charges[Mode] = Charges(client)
-        self.holds: Holds[Mode] = Holds(client)
-        self.prices: Prices[Mode] = Prices(client)
-        self.quotes: Quotes[Mode] = Quotes(client)
 
 
 class _Client:
     """What both clients know."""
 
     settings: Settings
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> Self:
+        """A client with the settings of another, and connections of its own."""
+        client = cls.__new__(cls)
+        client._open(settings)  # noqa: SLF001 - of the same class
+        return client
+
+    def with_key(self, api_key: str | None) -> Self:
+        """The same for another key or a session's token."""
+        return self.from_settings(self.settings.with_key(api_key))
+
+    def _open(self, settings: Settings) -> None:
+        raise NotImplementedError
 
     def __repr__(self) -> str:
         """Where it asks; never with which key."""
@@ -74,13 +75,6 @@ class TallyClient(_Client, Resources[Blocking]):
         self._http = httpx.Client(base_url=settings.base_url, headers=settings.headers, **_options(settings))
         super().__init__(self)
 
-    @classmethod
-    def from_settings(cls, settings: Settings) -> Self:
-        """A client with the settings of another."""
-        client = cls.__new__(cls)
-        client._open(settings)  # noqa: SLF001 - its own
-        return client
-
     def awaitable(self) -> AsyncTallyClient:
         """A client for ``await`` with the same settings and connections of its own."""
         return AsyncTallyClient.from_settings(self.settings)
@@ -88,20 +82,44 @@ class TallyClient(_Client, Resources[Blocking]):
     def perform(self, request: Request[T]) -> T:
         """Send a request, again where that is safe, and read its answer. Raises ``TallyError``."""
         tries = self._tries(request)
+        found: T = tries.read(self._answer(request, tries))
+        return found
+
+    def download(self, request: Request[bytes]) -> Download:
+        """A file that is asked for when it is read."""
+        return Download(lambda: self._file(request))
+
+    def _file(self, request: Request[bytes]) -> httpx.Response:
+        tries = self._tries(request)
+        answer = self._answer(request, tries, stream=True)
+        if not answer.is_success:
+            tries.read(answer)
+        try:
+            tries.check_kind(answer)
+        except TallyError:
+            answer.close()
+            raise
+        return answer
+
+    def _answer(self, request: Request[Any], tries: Tries, *, stream: bool = False) -> httpx.Response:
+        """The answer that stands, after as many tries as it takes."""
+        pause: float | None
         while True:
             try:
-                answer = self._send(request, tries)
+                answer = self._send(request, tries, stream=stream)
             except httpx.RequestError as error:
-                pause: float | None = tries.after_failure(error)
+                pause = tries.after_failure(error)
             else:
                 pause = tries.after_answer(answer)
                 if pause is None:
-                    found: T = tries.read(answer)
-                    return found
-            time.sleep(pause or 0)
+                    return answer
+            time.sleep(pause)
 
-    def _send(self, request: Request[Any], tries: Tries) -> httpx.Response:
+    def _send(self, request: Request[Any], tries: Tries, *, stream: bool) -> httpx.Response:
+        """One try. Of a ``stream`` only a refusal is read."""
         answer = self._http.send(_request(self._http, request, tries), stream=True)
+        if stream and answer.is_success:
+            return answer
         with closing(answer):
             pieces = []
             for piece in answer.iter_raw():
@@ -144,13 +162,6 @@ class AsyncTallyClient(_Client, Resources[Awaiting]):
         )
         super().__init__(self)
 
-    @classmethod
-    def from_settings(cls, settings: Settings) -> Self:
-        """A client with the settings of another."""
-        client = cls.__new__(cls)
-        client._open(settings)  # noqa: SLF001 - its own
-        return client
-
     def blocking(self) -> TallyClient:
         """A client that waits, with the same settings and connections of its own."""
         return TallyClient.from_settings(self.settings)
@@ -161,20 +172,44 @@ class AsyncTallyClient(_Client, Resources[Awaiting]):
 
     async def _perform(self, request: Request[T]) -> T:
         tries = self._tries(request)
+        found: T = tries.read(await self._answer(request, tries))
+        return found
+
+    def download(self, request: Request[bytes]) -> AsyncDownload:
+        """A file that is asked for when it is read."""
+        return AsyncDownload(lambda: self._file(request))
+
+    async def _file(self, request: Request[bytes]) -> httpx.Response:
+        tries = self._tries(request)
+        answer = await self._answer(request, tries, stream=True)
+        if not answer.is_success:
+            tries.read(answer)
+        try:
+            tries.check_kind(answer)
+        except TallyError:
+            await answer.aclose()
+            raise
+        return answer
+
+    async def _answer(self, request: Request[Any], tries: Tries, *, stream: bool = False) -> httpx.Response:
+        """The answer that stands, after as many tries as it takes."""
+        pause: float | None
         while True:
             try:
-                answer = await self._send(request, tries)
+                answer = await self._send(request, tries, stream=stream)
             except httpx.RequestError as error:
-                pause: float | None = tries.after_failure(error)
+                pause = tries.after_failure(error)
             else:
                 pause = tries.after_answer(answer)
                 if pause is None:
-                    found: T = tries.read(answer)
-                    return found
-            await asyncio.sleep(pause or 0)
+                    return answer
+            await asyncio.sleep(pause)
 
-    async def _send(self, request: Request[Any], tries: Tries) -> httpx.Response:
+    async def _send(self, request: Request[Any], tries: Tries, *, stream: bool) -> httpx.Response:
+        """One try. Of a ``stream`` only a refusal is read."""
         answer = await self._http.send(_request(self._http, request, tries), stream=True)
+        if stream and answer.is_success:
+            return answer
         try:
             pieces = []
             async for piece in answer.aiter_raw():

@@ -37,6 +37,10 @@ class Performer(Protocol):
         """Send a request and read its answer."""
         ...
 
+    def download(self, request: Request[bytes]) -> Any:  # noqa: ANN401 - as above
+        """What a file is read from."""
+        ...
+
 
 class Resource(Generic[Mode]):
     """Operations about one noun."""
@@ -47,6 +51,10 @@ class Resource(Generic[Mode]):
     def perform(self, request: Request[Any]) -> Any:  # noqa: ANN401 - as the client's
         """Have the client do it."""
         return self._client.perform(request)
+
+    def download(self, request: Request[bytes]) -> Any:  # noqa: ANN401 - as the client's
+        """Have the client read a file."""
+        return self._client.download(request)
 
 
 class Call(Coroutine[Any, Any, T_co]):

@@ -43,6 +43,7 @@ class Request(Generic[T]):
     idempotency_key: str | None = None
     media_type: str = "application/json"
     also_fine: frozenset[int] = frozenset()
+    gone: int | None = None
 
     @property
     def address(self) -> str:
@@ -56,6 +57,11 @@ class Request(Generic[T]):
     def writes(self) -> bool:
         """Whether it may change something."""
         return self.repeat is not Repeat.READS
+
+
+def csv(path: str, query: Mapping[str, object]) -> Request[bytes]:
+    """A call that is answered with a table as a file."""
+    return Request(method="GET", path=API + path, read=bytes, query=given(query), media_type="text/csv")
 
 
 def new_key() -> str:
@@ -77,7 +83,7 @@ def get(
         read=_reads(model),
         model=model,
         names=names or {},
-        query=_given(query or {}),
+        query=given(query or {}),
     )
 
 
@@ -111,16 +117,27 @@ def write(
         read=_reads(model),
         model=model,
         names=names or {},
-        body=None if body is None else _given(body),
+        body=None if body is None else given(body),
         repeat=repeat,
         idempotency_key=(key or new_key()) if repeat is Repeat.BY_KEY else None,
     )
 
 
 def delete(path: str, *, names: Mapping[str, str]) -> Request[None]:
-    """A call that removes something and is answered with nothing."""
+    """A call that removes something; to find nothing after an answer was lost is as good."""
+    return remove("DELETE", path, names=names, gone=404)
+
+
+def remove(method: str, path: str, *, gone: int, names: Mapping[str, str] | None = None) -> Request[None]:
+    """A call that is answered with nothing, and with the status ``gone`` when an earlier try did it already."""
     return Request(
-        method="DELETE", path=API + path, read=_nothing, names=names, repeat=Repeat.SAME, media_type=""
+        method=method,
+        path=API + path,
+        read=_nothing,
+        names=names or {},
+        repeat=Repeat.SAME,
+        media_type="",
+        gone=gone,
     )
 
 
@@ -132,5 +149,6 @@ def _nothing(_data: object) -> None:
     return None
 
 
-def _given(values: Mapping[str, object]) -> dict[str, object]:
+def given(values: Mapping[str, object]) -> dict[str, object]:
+    """What was given: None is left out."""
     return {name: value for name, value in values.items() if value is not None}

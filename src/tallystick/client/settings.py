@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -42,6 +42,10 @@ class Settings:
     api_key: str | None = field(repr=False)
     timeouts: Timeouts = Timeouts()
     retries: Retries = Retries()
+
+    def with_key(self, api_key: str | None) -> Settings:
+        """The same for somebody else. Raises ``ConfigurationError``."""
+        return replace(self, api_key=_key_of(api_key))
 
     @property
     def is_own_machine(self) -> bool:

@@ -25,6 +25,7 @@ T = TypeVar("T")
 # Raised before anything of the request was sent.
 _NOT_SENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
 _BUSY: Final = frozenset({502, 503, 504})
+_SERVER_ERRORS: Final = 500
 _MESSAGE: Final = {
     Repeat.BY_KEY: "repeat it with idempotency_key={key!r}: it is done at most once",
     Repeat.SAME: "a repeat ends in the same state",
@@ -85,6 +86,8 @@ class Tries:
         asked = _retry_after(answer.headers)
         if asked is not None and asked > self._settings.retries.longest_pause_seconds:
             return None
+        if answer.status_code != httpx.codes.TOO_MANY_REQUESTS:
+            self._lost = True  # What was too busy to answer may have done it.
         return self._pause(at_least=asked or 0.0)
 
     def read(self, answer: httpx.Response) -> Any:  # noqa: ANN401 - as the request's
@@ -92,35 +95,32 @@ class Tries:
         request, status = self._request, answer.status_code
         if answer.is_success or status in request.also_fine:
             return self._read_success(answer)
-        if (
-            self._lost
-            and request.method == "DELETE"
-            and status == httpx.codes.NOT_FOUND
-            and not request.model
-        ):
-            return request.read(None)  # The try whose answer was lost removed it.
+        if self._lost and status == request.gone:
+            return request.read(None)  # The try whose answer was lost did it.
         problem = _problem_of(answer)
         if problem is None and status in _BUSY:  # from something between the server and us
             self._lost = True
             self._no_answer(f"status {status}", status, None)
         if problem is None:
             raise self._unexpected(answer, f"status {status}")
-        if request.writes and (status in _BUSY or problem["code"] == "IDEMPOTENCY_IN_FLIGHT"):
+        if request.writes and (status >= _SERVER_ERRORS or problem["code"] == "IDEMPOTENCY_IN_FLIGHT"):
             fields = problem | {"idempotency_key": request.idempotency_key}
-            raise errors.OutcomeUnknown(problem["code"], str(problem.get("detail")), status, fields)
+            detail = f"{problem.get('detail')}; {self._advice}"
+            raise errors.OutcomeUnknown(problem["code"], detail, status, fields)
         raise errors.TallyError(problem["code"], self._detail(problem, status), status, problem)
 
+    def check_kind(self, answer: httpx.Response) -> None:
+        """Raises ``TallyError`` unless an answer is of the media type that was asked for."""
+        kind, expected = answer.headers.get("Content-Type", "").partition(";")[0], self._request.media_type
+        if kind != expected:
+            raise self._unexpected(answer, f"{kind or 'nothing'} where {expected or 'nothing'} belongs")
+
     def _read_success(self, answer: httpx.Response) -> Any:  # noqa: ANN401 - as the request's
-        request = self._request
-        kind = answer.headers.get("Content-Type", "").partition(";")[0]
-        if kind != request.media_type:
-            raise self._unexpected(
-                answer, f"{kind or 'nothing'} where {request.media_type or 'nothing'} belongs"
-            )
+        self.check_kind(answer)
         try:
-            if kind != "application/json":
-                return request.read(answer.content)
-            found = request.read(exact.decode(answer.content))
+            if self._request.media_type != "application/json":
+                return self._request.read(answer.content)
+            found = self._request.read(exact.decode(answer.content))
         except ValueError as error:
             raise self._unexpected(answer, str(error)) from error
         replayed = answer.headers.get("Idempotent-Replayed") == "true"
@@ -149,10 +149,13 @@ class Tries:
         if not (self._lost and request.writes):
             detail = f"there is no answer from {url}: {why}"
             raise errors.ServerUnreachable("SERVER_UNREACHABLE", detail, status) from cause
-        key = request.idempotency_key
-        advice = _MESSAGE[request.repeat].format(key=key)
-        detail = f"nobody knows whether {request.method} {request.path} was done ({why}): {advice}"
-        raise errors.OutcomeUnknown("OUTCOME_UNKNOWN", detail, status, {"idempotency_key": key}) from cause
+        detail = f"nobody knows whether {request.method} {request.path} was done ({why}): {self._advice}"
+        fields = {"idempotency_key": request.idempotency_key}
+        raise errors.OutcomeUnknown("OUTCOME_UNKNOWN", detail, status, fields) from cause
+
+    @property
+    def _advice(self) -> str:
+        return _MESSAGE[self._request.repeat].format(key=self._request.idempotency_key)
 
     def _detail(self, problem: Mapping[str, Any], status: int) -> str:
         detail = str(problem.get("detail", ""))
@@ -165,7 +168,7 @@ class Tries:
         where = f"{self._settings.base_url} answered {self._request.method} {self._request.path}"
         detail = f"{where} with something that is not Tallystick's, or of another version: {why}"
         fields = {"idempotency_key": self._request.idempotency_key}
-        if self._request.writes and answer.is_success:
+        if self._request.writes and (answer.is_success or answer.status_code >= _SERVER_ERRORS):
             return errors.OutcomeUnknown("UNEXPECTED_ANSWER", detail, answer.status_code, fields)
         return errors.UnexpectedAnswer("UNEXPECTED_ANSWER", detail, answer.status_code)
 

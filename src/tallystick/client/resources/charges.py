@@ -8,34 +8,14 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
+from tallystick.client.errors import TallyError
 from tallystick.client.exact import Number, number
+from tallystick.client.inputs import Also, NewCharge, usage_body
 from tallystick.client.models import Model
 from tallystick.client.operations import Mode, Resource, operation
-from tallystick.client.requests import Repeat, Request, post
-
-
-@dataclass(frozen=True, kw_only=True)
-class Part(Model):
-    """What one grant gave or got back."""
-
-    grant: str
-    amount: Decimal
-    unit: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class LimitState(Model):
-    """What an hourly limit allows after a call."""
-
-    remaining: int
-    reset_at: datetime
-
-
-@dataclass(frozen=True, kw_only=True)
-class RateLimit(LimitState):
-    """An hourly limit, and what it still allows."""
-
-    limit: int
+from tallystick.client.requests import Repeat, Request, get, post
+from tallystick.client.resources.explanations import ChargeDetail
+from tallystick.client.resources.parts import LimitState, Part, RateLimit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,34 +70,48 @@ class Quote(Model):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Also:
-    """A further meter of the same usage."""
+class FieldError(Model):
+    """What is wrong with a field."""
 
-    meter: str
-    quantity: Number = 1
+    field: str
+    message: str
 
 
-def usage_body(
-    *,
-    meter: str | None,
-    quantity: Number | None,
-    also: Iterable[Also],
-    customer: str | None,
-    agent: str | None,
-    description: str | None = None,
-    metadata: Mapping[str, Any] | None = None,
-) -> dict[str, object]:
-    """A usage as it is sent."""
-    parts = [{"meter": each.meter, "quantity": number(each.quantity)} for each in also]
-    return {
-        "meter": meter,
-        "quantity": number(quantity),
-        "also": parts or None,
-        "customer": customer,
-        "agent": agent,
-        "description": description,
-        "metadata": metadata,
-    }
+@dataclass(frozen=True, kw_only=True)
+class Problem(Model):
+    """Why a charge of a batch was refused. ``raw`` has the members that its code brings along."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    request_id: str | None
+    errors: tuple[FieldError, ...] | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchResult(Model):
+    """What became of one charge of a batch: ``charge``, or the ``error`` that it was refused with."""
+
+    status: int
+    charge: Charge | None
+    error: Problem | None
+
+    def unwrap(self) -> Charge:
+        """The charge. Raises ``TallyError`` where it was refused."""
+        if self.charge is None:
+            problem = self.error.raw if self.error is not None else {}
+            code, detail = str(problem.get("code")), str(problem.get("detail"))
+            raise TallyError(code, detail, self.status, problem)
+        return self.charge
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch(Model):
+    """One result for each charge, in order."""
+
+    results: tuple[BatchResult, ...]
 
 
 class Charges(Resource[Mode]):
@@ -147,6 +141,17 @@ class Charges(Resource[Mode]):
             metadata=metadata,
         )
         return post("/charges", Charge, body, key=idempotency_key)
+
+    @operation
+    def create_batch(self, charges: Iterable[NewCharge]) -> Request[Batch]:
+        """Make up to 1,000 charges, each with its own key and its own outcome, answered in order."""
+        body = {"charges": [each.body() for each in charges]}
+        return post("/charges/batch", Batch, body, repeat=Repeat.SAME)
+
+    @operation
+    def get(self, charge: str) -> Request[ChargeDetail]:
+        """A charge or a capture with its working: prices, grants, limits, budgets and balances."""
+        return get("/charges/{charge_id}", ChargeDetail, names={"charge_id": charge})
 
     @operation
     def refund(

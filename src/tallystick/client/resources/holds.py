@@ -8,15 +8,16 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal
 
 from tallystick.client.errors import OutcomeUnknown, TallyError
 from tallystick.client.exact import Number, number
+from tallystick.client.inputs import Also, usage_body
 from tallystick.client.models import OURS, Model, from_json
 from tallystick.client.operations import Awaiting, Blocking, Mode, Performer, Resource, operation
 from tallystick.client.pages import Page, page
 from tallystick.client.requests import Request, get, post
-from tallystick.client.resources.charges import Also, LimitState, Part, usage_body
+from tallystick.client.resources.parts import LimitState, Part
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -231,11 +232,11 @@ class Holds(Resource[Mode]):
         self,
         *,
         customer: str | None = None,
-        status: str | None = None,
+        status: Literal["open", "captured", "released", "expired"] | None = None,
         limit: int | None = None,
         cursor: str | None = None,
     ) -> Request[HoldPage[Mode]]:
-        """A customer's holds, newest first; ``status`` is ``open``, ``captured``, ``released`` or ``expired``."""
+        """A customer's holds, newest first."""
         query = {"customer": customer, "status": status, "limit": limit, "cursor": cursor}
         return page(self, "/holds", HoldPage[Mode], query)
 
