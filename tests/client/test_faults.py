@@ -11,6 +11,7 @@ import pytest
 
 from tallystick.client import (
     AsyncTallyClient,
+    ConfigurationError,
     OutcomeUnknown,
     Retries,
     ServerUnreachable,
@@ -195,6 +196,18 @@ def test_a_server_that_is_not_there_is_unreachable(run: Run) -> None:
 
 
 @both
+def test_a_key_that_cannot_be_sent_is_refused_at_once(run: Run) -> None:
+    """It is known that nothing was sent, so nothing is repeated."""
+
+    def charge_with(client: Any) -> Any:
+        return client.charges.create(meter="m", idempotency_key="two\nlines")
+
+    with FaultyServer(answer(201, CHARGE)) as server, pytest.raises(ConfigurationError):
+        run(charge_with, server.url)
+    assert 0 == len(server.seen)
+
+
+@both
 def test_a_refusal_stands(run: Run) -> None:
     """A 402 is never repeated, not even where a grant is due; neither is a long 429, or anything else."""
     short = problem(402, "INSUFFICIENT_CREDITS", required=0.2, available=0.1, retryable=True, errors=[])
@@ -211,6 +224,23 @@ def test_a_refusal_stands(run: Run) -> None:
         with FaultyServer(fault) as server, pytest.raises(TallyError) as refused:
             run(charge, server.url)
         assert (TallyError, code, 1) == (type(refused.value), refused.value.code, len(server.seen))
+
+
+@both
+def test_a_refusal_at_the_door_says_nothing_about_a_lost_try(run: Run) -> None:
+    """A key that was revoked in between may have charged before; a want of credits says that it did not."""
+    for status, code, kind in [
+        (401, "NOT_AUTHENTICATED", OutcomeUnknown),
+        (403, "NOT_ALLOWED", OutcomeUnknown),
+        (429, "RATE_LIMITED", OutcomeUnknown),
+        (402, "INSUFFICIENT_CREDITS", TallyError),
+    ]:
+        with (
+            FaultyServer(drop, answer(status, problem(status, code))) as server,
+            pytest.raises(TallyError) as said,
+        ):
+            run(charge, server.url)
+        assert (kind, code, 2) == (type(said.value), said.value.code, len(server.seen))
 
 
 @both

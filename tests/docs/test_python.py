@@ -17,6 +17,7 @@ from tallystick.client.errors import OutcomeUnknown
 from tallystick.client.models import Model
 from tallystick.client.operations import Operation
 from tallystick.client.resources import Resources
+from tallystick.embedded import Embedded
 from tests.client.test_webhooks import BODY, SECRET, signed
 from tests.docs.test_how_to import blocks
 from tests.docs.test_reference import quoted, rows
@@ -25,7 +26,7 @@ from tests.servers import Server, running_server
 DOCS = Path(__file__).parent.parent.parent / "docs"
 REFERENCE = DOCS / "reference" / "python.md"
 HOW_TO = DOCS / "how-to" / "use-the-python-sdk.md"
-SNIPPET, CHARGE, HOLD, AWAITED, PAGES, SETTINGS, WEBHOOK = range(7)
+SNIPPET, CHARGE, HOLD, AWAITED, PAGES, SETTINGS, WEBHOOK, EMBEDDED = range(8)
 
 
 # --- the reference -----------------------------------------------------------------------------------------
@@ -122,7 +123,7 @@ def test_the_programs_run_as_they_stand(
     monkeypatch.setenv("TALLY_URL", server.url)
     names: dict[str, Any] = {"work": lambda *, at_most: at_most - 40}
     programs = [program.replace("tly_…", token) for program in blocks(HOW_TO, "python")]
-    assert WEBHOOK == len(programs) - 1
+    assert EMBEDDED == len(programs) - 1
 
     def run(program: int) -> str:
         exec(programs[program], names)  # noqa: S102 - the program of the document
@@ -156,3 +157,11 @@ def test_the_program_that_takes_webhooks(
         names["receive"](body, signed()) for body in (BODY, BODY, BODY.replace(b"17", b"18"))
     ]
     assert 1 == capsys.readouterr().out.count("17 credit_grant.created cust_1")
+
+
+def test_the_program_without_a_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It charges, in a database beside it."""
+    monkeypatch.chdir(tmp_path)
+    exec(blocks(HOW_TO, "python")[EMBEDDED], {})  # noqa: S102 - the program of the document
+    with Embedded.open(f"sqlite:///{tmp_path / 'tally.db'}") as engine:
+        assert 997 == engine.client.billing.get_balance(customer="ann").available

@@ -12,7 +12,7 @@ from tallystick.client.errors import (
     UnexpectedAnswer,
 )
 from tallystick.client.inputs import Also, KeyBudget, NewCharge
-from tallystick.client.settings import Retries, Settings, Timeouts
+from tallystick.client.settings import Retries, Settings, Timeouts, Transports
 from tallystick.client.webhooks import InvalidWebhook, WebhookEvent, verify_webhook
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "TallyClient",
     "TallyError",
     "Timeouts",
+    "Transports",
     "UnexpectedAnswer",
     "WebhookEvent",
     "verify_webhook",

@@ -72,7 +72,8 @@ class TallyClient(_Client, Resources[Blocking]):
 
     def _open(self, settings: Settings) -> None:
         self.settings = settings
-        self._http = httpx.Client(base_url=settings.base_url, headers=settings.headers, **_options(settings))
+        way = settings.transports
+        self._http = httpx.Client(transport=None if way is None else way.blocking(), **_options(settings))
         super().__init__(self)
 
     def awaitable(self) -> AsyncTallyClient:
@@ -157,8 +158,9 @@ class AsyncTallyClient(_Client, Resources[Awaiting]):
 
     def _open(self, settings: Settings) -> None:
         self.settings = settings
+        way = settings.transports
         self._http = httpx.AsyncClient(
-            base_url=settings.base_url, headers=settings.headers, **_options(settings)
+            transport=None if way is None else way.awaitable(), **_options(settings)
         )
         super().__init__(self)
 
@@ -239,6 +241,8 @@ def _options(settings: Settings) -> dict[str, Any]:
     own = settings.is_own_machine
     limits = httpx.Limits(max_connections=_CONNECTIONS, max_keepalive_connections=_CONNECTIONS)
     return {
+        "base_url": settings.base_url,
+        "headers": settings.headers,
         "limits": limits,
         "trust_env": not own,
         "verify": settings.base_url.startswith("https:") or not own,

@@ -116,4 +116,4 @@ class UnexpectedAnswer(TallyError):  # noqa: N818 - as above
 
 
 class ConfigurationError(TallyError):
-    """The address or the key of the client cannot be used: nothing was sent."""
+    """An address or a key cannot be used: nothing was sent."""

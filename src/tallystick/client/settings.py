@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Final, Protocol
 from urllib.parse import urlsplit
+
+import httpx
 
 from tallystick.client.errors import ConfigurationError
 
@@ -34,6 +36,18 @@ class Retries:
     longest_pause_seconds: float = 5.0
 
 
+class Transports(Protocol):
+    """Another way to a server than over the network."""
+
+    def blocking(self) -> httpx.BaseTransport:
+        """For a ``TallyClient``."""
+        ...
+
+    def awaitable(self) -> httpx.AsyncBaseTransport:
+        """For an ``AsyncTallyClient``."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """Of a client. ``None`` for ``api_key`` asks as nobody, which is enough for prices and for logging in."""
@@ -42,6 +56,7 @@ class Settings:
     api_key: str | None = field(repr=False)
     timeouts: Timeouts = Timeouts()
     retries: Retries = Retries()
+    transports: Transports | None = None
 
     def with_key(self, api_key: str | None) -> Settings:
         """The same for somebody else. Raises ``ConfigurationError``."""
@@ -55,7 +70,8 @@ class Settings:
     @property
     def headers(self) -> dict[str, str]:
         """What every request says."""
-        return {} if self.api_key is None else {"Authorization": f"Bearer {self.api_key}"}
+        known = {} if self.api_key is None else {"Authorization": f"Bearer {self.api_key}"}
+        return {"User-Agent": "tallystick-python", **known}
 
 
 def settings_of(

@@ -26,6 +26,8 @@ T = TypeVar("T")
 _NOT_SENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
 _BUSY: Final = frozenset({502, 503, 504})
 _SERVER_ERRORS: Final = 500
+# Refused at the door, where nobody looks for what the same idempotency key did before.
+_BEFORE_ANYTHING: Final = frozenset({401, 403, 429})
 _MESSAGE: Final = {
     Repeat.BY_KEY: "repeat it with idempotency_key={key!r}: it is done at most once",
     Repeat.SAME: "a repeat ends in the same state",
@@ -71,7 +73,7 @@ class Tries:
 
     def after_failure(self, error: httpx.RequestError) -> float:
         """How long to wait after a try that brought no answer. Raises when it was the last."""
-        if isinstance(error, httpx.UnsupportedProtocol | httpx.TooManyRedirects):
+        if isinstance(error, httpx.UnsupportedProtocol | httpx.LocalProtocolError):
             raise errors.ConfigurationError("CONFIGURATION_ERROR", str(error)) from error
         self._lost = self._lost or not isinstance(error, _NOT_SENT)
         pause = self._pause() if self._repeatable or not self._lost else None
@@ -103,11 +105,17 @@ class Tries:
             self._no_answer(f"status {status}", status, None)
         if problem is None:
             raise self._unexpected(answer, f"status {status}")
-        if request.writes and (status >= _SERVER_ERRORS or problem["code"] == "IDEMPOTENCY_IN_FLIGHT"):
+        if request.writes and self._leaves_open(status, problem["code"]):
             fields = problem | {"idempotency_key": request.idempotency_key}
             detail = f"{problem.get('detail')}; {self._advice}"
             raise errors.OutcomeUnknown(problem["code"], detail, status, fields)
         raise errors.TallyError(problem["code"], self._detail(problem, status), status, problem)
+
+    def _leaves_open(self, status: int, code: str) -> bool:
+        """Whether a refusal of a write says nothing about an earlier try of it, or about this one."""
+        if status >= _SERVER_ERRORS or code == "IDEMPOTENCY_IN_FLIGHT":
+            return True
+        return self._lost and status in _BEFORE_ANYTHING
 
     def check_kind(self, answer: httpx.Response) -> None:
         """Raises ``TallyError`` unless an answer is of the media type that was asked for."""

@@ -1,6 +1,7 @@
 """The operations, one file for each noun: models of its answers, then what each call is.
 
-A noun is imported when it is first used: making its models takes time, and few programs use them all.
+A new operation is a method of its noun's class; a new noun is a file and a property of ``Resources``. A noun is imported
+when it is first used: making its models takes time, and few programs use them all.
 """
 
 from __future__ import annotations
