@@ -32,7 +32,7 @@ def answer(status: int, body: object, **headers: str) -> Step:
     page = isinstance(body, str)
     content = str(body).encode() if page else json.dumps(body).encode()
     kind = "text/html" if page else "application/problem+json" if status >= 400 else "application/json"
-    fields = {"content-type": kind, "content-length": str(len(content))}
+    fields = {"content-type": kind, "content-length": str(len(content)), "connection": "close"}
     fields |= {name.replace("_", "-"): text for name, text in headers.items()}
     head = "".join(f"{name}: {text}\r\n" for name, text in fields.items())
     return raw(f"HTTP/1.1 {status} Said\r\n{head}\r\n".encode() + content)
