@@ -21,6 +21,7 @@ from bench.results import Figures, Result, alternate, middle
 from bench.settings import Settings
 from tallystick.bench_charges import ECONOMY
 from tallystick.bench_http import HOST, load, server
+from tallystick.client import TallyClient
 
 MANY = 32
 MOST_ADDED_MS = 3.0
@@ -34,7 +35,7 @@ def measure_metering(settings: Settings) -> list[Result]:
         folder = Path(name).resolve()
         economy, path = folder / "bench.toml", folder / "bench.db"
         economy.write_text(ECONOMY, encoding="utf-8")
-        run = partial(server, folder=name, url=f"sqlite:///{path}", economy=str(economy))
+        run = partial(server, folder=name, economy=str(economy), url=f"sqlite:///{path}")
         with run(command=_command("embedded")) as (metered, _), run(command=_command("plain")) as (plain, _):
             ports = {"metered": metered, "plain": plain}
             found = {
@@ -44,8 +45,24 @@ def measure_metering(settings: Settings) -> list[Result]:
                 )
                 for clients in (1, MANY)
             }
+            with (
+                run(url=f"sqlite:///{folder}/elsewhere.db") as (billing, key),
+                run(command=_command("remote", str(billing), key, _customer(billing, key))) as (remote, _),
+            ):
+                _calls(settings, remote, 1)  # the first calls of a process are slower than all others
+                ports = {"remote": remote, "plain": plain}
+                elsewhere = alternate(
+                    settings.rounds,
+                    {kind: partial(_calls, settings, port, 1) for kind, port in ports.items()},
+                )
         _compare(path, sum(each["requests"] for runs in found.values() for each in runs["metered"]))
-    return [_alone(found[1]), _together(found[MANY])]
+    return [_alone(found[1]), _together(found[MANY]), _elsewhere(elsewhere)]
+
+
+def _customer(port: int, key: str) -> str:
+    """Somebody with more credits than a run can spend: the economy gives them."""
+    with TallyClient(base_url=f"http://{HOST}:{port}", api_key=key) as client:
+        return client.customers.create(external_id="bench").id
 
 
 def _alone(found: dict[str, list[Figures]]) -> Result:
@@ -59,6 +76,18 @@ def _alone(found: dict[str, list[Figures]]) -> Result:
         beside_figure=beside,
         target=f"at most {MOST_ADDED_MS:g} ms more",
         met=figure - beside <= MOST_ADDED_MS,
+        details={"rounds": found},
+    )
+
+
+def _elsewhere(found: dict[str, list[Figures]]) -> Result:
+    return Result(
+        name="metering_remote",
+        what="the same, billed by a server in another process",
+        figure=middle(found["remote"], "p50_ms"),
+        unit="ms",
+        beside="the same call without a price",
+        beside_figure=middle(found["plain"], "p50_ms"),
         details={"rounds": found},
     )
 
@@ -78,8 +107,8 @@ def _together(found: dict[str, list[Figures]]) -> Result:
     )
 
 
-def _command(kind: str) -> Callable[[int], list[str]]:
-    return lambda port: [sys.executable, "-m", "bench.metered_tools", str(port), kind]
+def _command(*terms: str) -> Callable[[int], list[str]]:
+    return lambda port: [sys.executable, "-m", "bench.metered_tools", str(port), *terms]
 
 
 def _calls(settings: Settings, port: int, clients: int) -> Figures:
