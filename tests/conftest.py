@@ -130,4 +130,8 @@ def restored_logging() -> Iterator[None]:
         logger = logging.getLogger(name)
         logger.handlers[:], logger.propagate, logger.disabled = handlers, propagate, disabled
         logger.setLevel(level)
+    # A configuration from a dictionary silences every logger that it does not name.
+    for known in logging.root.manager.loggerDict.values():
+        if isinstance(known, logging.Logger) and known.name not in before:
+            known.disabled = False
     structlog.reset_defaults()
