@@ -21,6 +21,7 @@ from tallystick.services.budgets import Budgets
 from tallystick.services.charges import Charges
 from tallystick.services.checkouts import Checkouts
 from tallystick.services.clock import Clock, system_time
+from tallystick.services.connected_apps import ConnectedApps
 from tallystick.services.context import ActiveEconomy, Context
 from tallystick.services.customers import Customers
 from tallystick.services.delivery import Delivery
@@ -37,6 +38,7 @@ from tallystick.services.holds import Holds
 from tallystick.services.identity import Identity
 from tallystick.services.keys import Keys, new_secret
 from tallystick.services.notifications import Notifications
+from tallystick.services.oauth import OAuth
 from tallystick.services.payment_refunds import PaymentRefunds
 from tallystick.services.payment_work import PaymentWork
 from tallystick.services.plans import Plans
@@ -123,6 +125,8 @@ class Tally:
         )
         self.identity = Identity(self.context, self.customers)
         self.keys = Keys(self.context, self.customers)
+        self.oauth = OAuth(self.context)
+        self.connected_apps = ConnectedApps(self.context)
         self.budgets = Budgets(self.context, self.customers)
         pricing = Pricing(self.context, self.customers, self.economies)
         self.charges = Charges(self.context, pricing, self.customers)

@@ -26,6 +26,7 @@ DEFAULT_ECONOMY: Final = "starter"
 STRIPE_API_BASE: Final = "https://api.stripe.com"
 STRIPE_PRICE: Final = "STRIPE_PRICE_"
 _PRINTABLE: Final = re.compile(r"[!-~]{1,512}")
+_HOST: Final = re.compile(r"\*|[A-Za-z0-9._-]{1,253}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +59,7 @@ class Config:
     mode: Mode = "test"
     admin_key: str | None = field(default=None, repr=False)
     public_url: str | None = None
+    mcp_hosts: tuple[str, ...] = ()
     stripe_secret_key: str | None = field(default=None, repr=False)
     stripe_webhook_secrets: tuple[str, ...] = field(default=(), repr=False)
     stripe_api_base: str = STRIPE_API_BASE
@@ -82,6 +84,7 @@ class Config:
             mode=_mode(values),
             admin_key=_secret(values, "TALLY_ADMIN_KEY"),
             public_url=_address(values, "TALLY_PUBLIC_URL"),
+            mcp_hosts=_hosts(values, "TALLY_MCP_HOSTS"),
             stripe_secret_key=_secret(values, "STRIPE_SECRET_KEY"),
             stripe_webhook_secrets=_secrets(values, "STRIPE_WEBHOOK_SECRET"),
             stripe_api_base=_address(values, "STRIPE_API_BASE") or STRIPE_API_BASE,
@@ -167,6 +170,17 @@ def _address(values: Mapping[str, str], name: str) -> str | None:
             f"{name}: expected an address such as https://tally.example.com, found {text[:200]}"
         )
     return text.rstrip("/")
+
+
+def _hosts(values: Mapping[str, str], name: str) -> tuple[str, ...]:
+    """Names of hosts with commas between them, without ports; or ``*``."""
+    found = tuple(text.strip() for text in values[name].split(",")) if name in values else ()
+    if not all(_HOST.fullmatch(text) for text in found):
+        raise ConfigurationError(
+            f"{name}: expected host names with commas between them, such as tally,tally.internal, or *; "
+            f"found {values[name][:200]}"
+        )
+    return found
 
 
 def _outgoing(values: Mapping[str, str]) -> Outgoing:

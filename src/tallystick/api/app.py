@@ -104,7 +104,12 @@ def create_app(
     app.state.base, app.state.closing = tally.context.public_url, False
     for router in (*ROUTERS, *extra_routes):
         app.router.routes.extend(router.routes)
-    app.router.routes.extend(Route(path, each, include_in_schema=False) for path, each in apps.items())
+    app.router.routes.extend(
+        Route(route.path, each, include_in_schema=False)
+        for each in apps.values()
+        for route in each.routes
+        if isinstance(route, Route)
+    )
     app.include_router(operations.routes, prefix="/api/v1", include_in_schema=False)
     app.router.redirect_slashes = False  # A redirect would lead to whatever host the client named.
     problems.install(app)

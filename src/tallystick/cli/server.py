@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -41,7 +42,8 @@ def serve(
         typer.echo(line)  # at once, also into a pipe
 
     config = read_config(database_url=database_url, economy=economy)
-    run(config, host=host, port=port, worker=Worker, pages=routers, apps=http.applications, say=say)
+    apps = partial(http.applications, hosts=config.mcp_hosts)
+    run(config, host=host, port=port, worker=Worker, pages=routers, apps=apps, say=say)
     return Output(None, lambda _out: None)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Final, Protocol
 
 import anyio.to_thread
 from fastmcp.server.auth import AccessToken, TokenVerifier
@@ -11,6 +11,8 @@ from fastmcp.server.dependencies import get_access_token
 from tallystick.bootstrap import Tally
 from tallystick.core import errors
 from tallystick.services.context import Caller
+
+PATH: Final = "/mcp"
 
 
 class Callers(Protocol):
@@ -33,7 +35,29 @@ def caller_of(tally: Tally, callers: Callers) -> Caller:
     token = callers.token()
     if token is None:
         raise errors.NotAuthenticated("log in with user_login, or start the server with TALLY_API_KEY set")
-    return tally.identity.authenticate(token, tally.context.now())
+    return look_up(tally, token)
+
+
+def resource_of(tally: Tally) -> str:
+    """The address of the MCP server, which access tokens of apps are made for (RFC 8707)."""
+    return f"{tally.context.public_url}{PATH}"
+
+
+def look_up(tally: Tally, token: str) -> Caller:
+    """Who a session token, an API key or an app's access token acts for. Raises ``NotAuthenticated``."""
+    now = tally.context.now()
+    if tally.connected_apps.is_access_token(token):
+        return tally.connected_apps.authenticate(token, now, resource=resource_of(tally))
+    return tally.identity.authenticate(token, now)
+
+
+async def access_of(tally: Tally, token: str) -> AccessToken | None:
+    """The caller as the library wants it, or None for nobody. It has no end here: our clock decided that already."""
+    try:
+        caller = await anyio.to_thread.run_sync(look_up, tally, token)
+    except errors.NotAuthenticated:
+        return None
+    return AccessToken(token=token, client_id=caller.name, scopes=[caller.role], subject=caller.scope)
 
 
 class BearerCallers:
@@ -62,11 +86,4 @@ class Bearer(TokenVerifier):
 
     async def verify_token(self, token: str) -> AccessToken | None:
         """The caller as the library wants it, or None for nobody."""
-        try:
-            caller = await anyio.to_thread.run_sync(self._look_up, token)
-        except errors.NotAuthenticated:
-            return None
-        return AccessToken(token=token, client_id=caller.name, scopes=[caller.role], subject=caller.scope)
-
-    def _look_up(self, token: str) -> Caller:
-        return self._tally.identity.authenticate(token, self._tally.context.now())
+        return await access_of(self._tally, token)

@@ -50,9 +50,12 @@ class ServiceDoor:
         return self._logged_in(made.token, made.expires_at)
 
     def logout(self) -> None:
-        """End the login, and forget it."""
-        caller = caller_of(self._tally, self._callers)
-        self._tally.identity.logout(caller, self._callers.token() or "")
+        """End the login, and forget it; for an app that acts for its user, that is to be disconnected."""
+        caller, token = caller_of(self._tally, self._callers), self._callers.token() or ""
+        if self._tally.connected_apps.is_access_token(token):
+            self._tally.connected_apps.end_by_token(token)
+        else:
+            self._tally.identity.logout(caller, token)
         self._callers.forget()
 
     def _logged_in(self, token: str, expires_at: int) -> answers.LoggedIn:

@@ -6,6 +6,7 @@ moments. Here are the customers nobody touched meanwhile, and the sweeping up of
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Final
 
 import sqlalchemy as sa
@@ -16,12 +17,14 @@ from tallystick.core.limits import DAY_MICROS
 from tallystick.services.context import Context
 from tallystick.services.watch import BalanceWatch
 from tallystick.services.work import run_all
-from tallystick.store import upkeep
+from tallystick.store import oauth, upkeep
 
 CUSTOMERS_PER_BATCH: Final = 200
 BATCHES_PER_TURN: Final = 50
 COUNTERS_KEPT_DAYS: Final = 2
 PRUNE_EVERY_MICROS: Final = 3_600_000_000
+PRUNED_PER_BATCH: Final = 500
+CODES_KEPT_DAYS: Final = 1
 
 log = structlog.get_logger(__name__)
 
@@ -66,9 +69,25 @@ class DueWork:
     def prune(self, now: int) -> dict[str, int]:
         """Delete counters of hours long past, ended sessions, old throttles and notices: nothing of the ledger."""
         before = now - COUNTERS_KEPT_DAYS * DAY_MICROS
-        return self._context.database.transact(
+        counts = self._context.database.transact(
             lambda connection: upkeep.prune(connection, now=now, before=before)
         )
+        return counts | self._prune_apps(now)
+
+    def _prune_apps(self, now: int) -> dict[str, int]:
+        """Delete what has ended of apps that users connected, some at a time."""
+        used_before = now - CODES_KEPT_DAYS * DAY_MICROS
+        counts: Counter[str] = Counter()
+        for _ in range(BATCHES_PER_TURN):
+            done = self._context.database.transact(
+                lambda connection: oauth.prune(
+                    connection, now=now, used_before=used_before, limit=PRUNED_PER_BATCH
+                )
+            )
+            counts.update(done)
+            if max(done.values()) < PRUNED_PER_BATCH:
+                break
+        return dict(counts)
 
     def _settle_batch(self, now: int) -> dict[str, int] | None:
         """Settle some customers; None when nobody is due."""

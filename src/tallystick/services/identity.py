@@ -31,7 +31,7 @@ from tallystick.services.passwords import Passwords
 from tallystick.services.requests import check_metadata, check_text, is_storable
 from tallystick.services.throttling import Throttle, network_of
 from tallystick.store import keys as key_store
-from tallystick.store import throttles, users
+from tallystick.store import oauth, throttles, users
 from tallystick.store.users import User
 
 SESSION_DAYS: Final = 30
@@ -225,6 +225,18 @@ class Identity:
         self._context.database.transact(
             lambda connection: users.end_session(connection, token_hash=token_hash, user_id=user_id)
         )
+
+    def end_sessions(self, caller: Caller) -> None:
+        """End every session of the user, and every app that it has connected: sign out everywhere."""
+        if caller.user_id is None:
+            raise errors.NotAllowed("an API key has no sessions to end: revoke it instead")
+        user_id = caller.user_id
+
+        def work(connection: Connection) -> None:
+            users.end_sessions_of(connection, user_id)
+            oauth.end_apps_of(connection, user_id)
+
+        self._context.database.transact(work)
 
     # --- who is it? -----------------------------------------------------------------------------------------
 

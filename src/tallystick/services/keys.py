@@ -34,6 +34,7 @@ MAX_KEYS: Final = 1000
 SHORTEST_GIVEN_KEY: Final = 8
 LONGEST_TOKEN: Final = 512
 SESSION_PREFIX: Final = "tls_"
+ACCESS_PREFIX: Final = "tlo_"  # of the tokens with which a connected app acts for its user
 _SHOWN_DIGITS: Final = 4
 
 KeyInfo = KeyRow
@@ -246,11 +247,14 @@ def ensure_admin_key(
 
 
 def check_given_key(key: str) -> None:
-    """A key of the operator's own making must fit into a header, and must not look like a session."""
+    """A key of the operator's own making must fit into a header, and must not look like a session or an app's token."""
     readable = key.isascii() and key.isprintable() and " " not in key
-    if not readable or not SHORTEST_GIVEN_KEY <= len(key) <= LONGEST_TOKEN or key.startswith(SESSION_PREFIX):
+    taken = key.startswith((SESSION_PREFIX, ACCESS_PREFIX))
+    if not readable or not SHORTEST_GIVEN_KEY <= len(key) <= LONGEST_TOKEN or taken:
         length = f"{SHORTEST_GIVEN_KEY} to {LONGEST_TOKEN}"
-        expected = f"{length} visible ASCII characters, not beginning with {SESSION_PREFIX}"
+        expected = (
+            f"{length} visible ASCII characters, not beginning with {SESSION_PREFIX} or {ACCESS_PREFIX}"
+        )
         raise errors.ConfigurationError(f"TALLY_ADMIN_KEY: expected {expected}")
 
 

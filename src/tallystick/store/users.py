@@ -96,3 +96,8 @@ def end_session(connection: Connection, *, token_hash: str, user_id: int) -> Non
     connection.execute(
         sessions.delete().where(sessions.c.token_hash == token_hash, sessions.c.user_id == user_id)
     )
+
+
+def end_sessions_of(connection: Connection, user_id: int) -> None:
+    """Delete every session of a user."""
+    connection.execute(sessions.delete().where(sessions.c.user_id == user_id))

@@ -207,9 +207,9 @@ class Door:
 class ThreadServer:
     """uvicorn in a thread, on a port of its own."""
 
-    def __init__(self, app: Any) -> None:
+    def __init__(self, app: Any, *, port: int = 0) -> None:
         self._socket = socket.socket()
-        self._socket.bind(("127.0.0.1", 0))
+        self._socket.bind(("127.0.0.1", port))
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
         options = uvicorn.Config(app, log_config=None, access_log=False, lifespan="on", ws="none")
         self._server = uvicorn.Server(options)
