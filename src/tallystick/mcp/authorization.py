@@ -7,7 +7,7 @@ answers on a page of the web door.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
 import anyio.to_thread
@@ -32,7 +32,6 @@ from pydantic import AnyHttpUrl, AnyUrl, ValidationError
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tallystick.bootstrap import Tally
 from tallystick.core import errors
@@ -207,20 +206,16 @@ class AuthorizationServer(OAuthProvider):
         """The library's endpoints, with those of ours where it would expect clients to have secrets."""
         asking = _Authorizing(self, issuer=self.issuer)
         giving = _Giving(self, ClientAuthenticator(self), resource=resource_of(self._tally))
-        ours: dict[str, ASGIApp] = {
-            METADATA: cors_middleware(self._metadata().handle, ["GET", "OPTIONS"]),
-            "/token": cors_middleware(giving.handle, ["POST", "OPTIONS"]),
-            "/revoke": cors_middleware(self._revoke, ["POST", "OPTIONS"]),
+        ours: dict[str, Route] = {
+            METADATA: _route(METADATA, self._metadata().handle, "GET"),
+            "/authorize": Route("/authorize", asking.handle, methods=["GET", "POST"]),
+            "/token": _route("/token", giving.handle, "POST"),
+            "/revoke": _route("/revoke", self._revoke, "POST"),
         }
-        routes = []
-        for route in super().get_routes(mcp_path):
-            endpoint = ours.get(route.path, route.endpoint)
-            if route.path == "/authorize":
-                routes.append(Route(route.path, asking.handle, methods=["GET", "POST"]))
-                continue
-            routes.append(Route(route.path, _Answering(endpoint), methods=list(route.methods or ())))
-            if route.path == METADATA and (path := urlsplit(self.issuer).path.rstrip("/")):
-                routes.append(Route(f"{METADATA}{path}", endpoint, methods=["GET", "OPTIONS"]))
+        routes = [ours.get(route.path, route) for route in super().get_routes(mcp_path)]
+        path = urlsplit(self.issuer).path.rstrip("/")
+        if path:  # RFC 8414 section 3.1: the path of the issuer comes last
+            routes.append(_route(f"{METADATA}{path}", self._metadata().handle, "GET"))
         return routes
 
     def _metadata(self) -> MetadataHandler:
@@ -287,24 +282,10 @@ class _Giving(TokenHandler):
         return response
 
 
-class _Answering:
-    """Says what is refused in OAuth's own form: too many requests, and a database that is away."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            await self._app(scope, receive, send)
-        except (errors.RateLimited, errors.ServiceUnavailable) as refusal:
-            limited = isinstance(refusal, errors.RateLimited)
-            answer = {
-                "error": "temporarily_unavailable",
-                "error_description": refusal.detail if limited else "try again in a moment",
-            }
-            wait = str(refusal.fields["retry_after_seconds"])
-            response = JSONResponse(answer, 429 if limited else 503, {**_NO_STORE, "Retry-After": wait})
-            await response(scope, receive, send)
+def _route(path: str, handle: Callable[[Request], Any], method: str) -> Route:
+    """An endpoint that apps in browsers may use, too."""
+    methods = [method, "OPTIONS"]
+    return Route(path, cors_middleware(handle, methods), methods=methods)
 
 
 async def _in_thread(work: Callable[..., T], *arguments: str) -> T:

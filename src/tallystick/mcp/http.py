@@ -9,9 +9,9 @@ from fastmcp.server.auth import AuthProvider
 from starlette.applications import Starlette
 
 from tallystick.bootstrap import Tally
+from tallystick.mcp.around import Explaining, Refused, known
 from tallystick.mcp.authorization import AuthorizationServer, may_authorize
 from tallystick.mcp.callers import PATH, Bearer, BearerCallers
-from tallystick.mcp.hosts import Explaining, known
 from tallystick.mcp.server import build
 
 log = structlog.get_logger(__name__)
@@ -33,6 +33,7 @@ def applications(tally: Tally, *, hosts: Sequence[str] = ()) -> dict[str, Starle
         allowed_hosts=answered.hosts,
         allowed_origins=answered.origins,
     )
+    app.add_middleware(Refused)
     app.add_middleware(Explaining, public_url=public_url)
     return {PATH: app}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable
 from typing import Any, ParamSpec
 
@@ -14,6 +15,7 @@ from mcp.types import CallToolRequestParams
 from pydantic import ValidationError
 
 from tallystick.core import errors
+from tallystick.payment_offers import offered
 from tallystick.tool_results import failed, refused
 
 P = ParamSpec("P")
@@ -23,6 +25,16 @@ log = structlog.get_logger(__name__)
 
 def answering(function: Callable[P, Any]) -> Callable[P, Any]:
     """The function of a tool, which gives a refusal as its result. Raised, it would be logged as an error."""
+    if inspect.iscoroutinefunction(function):
+
+        @functools.wraps(function)
+        async def answer_later(*arguments: P.args, **named: P.kwargs) -> Any:  # noqa: ANN401 - as below
+            try:
+                return await function(*arguments, **named)
+            except errors.Refusal as refusal:
+                return refused(refusal)
+
+        return answer_later
 
     @functools.wraps(function)
     def answer(*arguments: P.args, **named: P.kwargs) -> Any:  # noqa: ANN401 - what the tool gives
@@ -35,7 +47,10 @@ def answering(function: Callable[P, Any]) -> Callable[P, Any]:
 
 
 class Refusing(Middleware):
-    """Answers every call: with its result, with a refusal, or with the admission that the server made a mistake."""
+    """Answers every call: with its result, with a refusal, or with the admission that the server made a mistake.
+
+    A refusal that can be paid for is shown to the user, where the client can.
+    """
 
     async def on_call_tool(
         self,
@@ -44,7 +59,7 @@ class Refusing(Middleware):
     ) -> ToolResult:
         """Call the tool, and give what it raises the form of an answer."""
         try:
-            return await call_next(context)
+            return await offered(context.fastmcp_context, await call_next(context))
         except Exception as error:
             found = _cause(error)
             if isinstance(found, ValidationError):

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import secrets
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, cast
 
+import anyio.to_thread
 from fastmcp import FastMCP
 from fastmcp.server.dependencies import get_context
 from pydantic import Field
 
 from tallystick.bootstrap import Tally
 from tallystick.core import errors
+from tallystick.core.decimals import format_amount
 from tallystick.core.times import format_rfc3339
 from tallystick.mcp import answers
 from tallystick.mcp.callers import Callers, caller_of
 from tallystick.mcp.registration import HERE, READS, SETS, put
+from tallystick.payment_offers import name_of_offer, offer_to_pay
 from tallystick.plain_json import number
+from tallystick.services.checkouts import CheckoutView
 from tallystick.services.context import Caller
 from tallystick.tool_results import key_of
 
@@ -78,7 +82,7 @@ class Tools:
 
     # --- money -----------------------------------------------------------------------------------------------------
 
-    def create_payment_link(
+    async def create_payment_link(
         self,
         amount: Annotated[
             float,
@@ -89,10 +93,18 @@ class Tools:
         ],
     ) -> answers.PaymentLink:
         """Make a page on which the user buys credits. Show the address to the user: only a person can pay on it."""
-        answer = self._tally.checkouts.create(
-            self._user(), amount=_decimal(amount), idempotency_key=key_of(get_context())
-        )
-        return answers.payment_link(answer.value)
+        context = get_context()
+        # The call that comes back after the page was shown is the same call, and gets the same page.
+        key = key_of(context) or name_of_offer(context) or secrets.token_urlsafe()
+
+        def create() -> CheckoutView:
+            answer = self._tally.checkouts.create(self._user(), amount=_decimal(amount), idempotency_key=key)
+            return answer.value
+
+        made = await anyio.to_thread.run_sync(create)
+        message = f"Pay {amount:.2f} USD for {format_amount(made.credits)} credits."
+        asked = await offer_to_pay(context, made.url, message=message, name=key)
+        return answers.payment_link(made) if asked is None else cast("answers.PaymentLink", asked)
 
     def configure_auto_refill(
         self,

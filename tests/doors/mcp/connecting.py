@@ -70,11 +70,19 @@ class Installation:
 
     def lets_in(self, token: str) -> bool:
         """Whether a token is worth something at the tools."""
-        headers = {"Authorization": f"Bearer {token}", "Accept": "application/json, text/event-stream"}
-        body = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
-        status = self.client().post("/mcp", json=body, headers=headers).status_code
+        status = self._post(token, "tools/list").status_code
         assert status in {200, 401}
         return status == 200
+
+    def call(self, token: str, tool: str) -> Any:
+        """What a tool answers to one request, and no more."""
+        answer = self._post(token, "tools/call", {"name": tool, "arguments": {}})
+        return answer.json()["result"]["structuredContent"]
+
+    def _post(self, token: str, method: str, params: dict[str, Any] | None = None) -> httpx.Response:
+        headers = {"Authorization": f"Bearer {token}", "Accept": "application/json, text/event-stream"}
+        body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params or {}}
+        return self.client().post("/mcp", json=body, headers=headers)
 
     def agent(self, token: str) -> Agent:
         """A real MCP client with a token."""
@@ -213,3 +221,9 @@ def connected(app: App, person: Person) -> dict[str, Any]:
     assert 200 == answer.status_code, answer.text
     tokens: dict[str, Any] = answer.json()
     return tokens
+
+
+def refused(answer: httpx.Response, error: str) -> None:
+    """What the token endpoint refuses, and why."""
+    assert answer.status_code in {400, 401}, answer.text
+    assert error == answer.json()["error"]

@@ -1,7 +1,8 @@
-"""Which hosts and origins the MCP endpoint answers for: a web page must not reach it under a name of its own.
+"""What stands around the MCP endpoint: the hosts and origins that it answers for, and what is refused before any tool.
 
-DNS rebinding gives a page's own name the address of this machine. So the server answers for the host of its public
-address, for this machine, and for what the operator adds; the library compares.
+A web page must not reach it under a name of its own, by giving that name the address of this machine (DNS rebinding). So
+the server answers for the host of its public address, for this machine, and for what the operator adds. The library does
+the comparing.
 """
 
 from __future__ import annotations
@@ -14,8 +15,12 @@ from urllib.parse import urlsplit
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from tallystick.core import errors
+
 MISDIRECTED: Final = 421
 FORBIDDEN: Final = 403
+TOO_MANY: Final = 429
+AWAY: Final = 503
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +42,30 @@ def known(public_url: str, added: Sequence[str] = ()) -> Known:
     return Known([host, *added], [ours, *others])
 
 
+class Refused:
+    """Says what our services refuse where the library has no word for it: too many requests, or a database that is away.
+
+    A database that is away is no invalid token: for that, clients would throw theirs away.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass on every answer."""
+        try:
+            await self._app(scope, receive, send)
+        except (errors.RateLimited, errors.ServiceUnavailable) as refusal:
+            limited = isinstance(refusal, errors.RateLimited)
+            detail = refusal.detail if limited else "the server did not take the request: try again"
+            answer = {"error": "temporarily_unavailable", "error_description": detail}
+            headers = {"Retry-After": str(refusal.fields["retry_after_seconds"]), "Cache-Control": "no-store"}
+            response = JSONResponse(answer, TOO_MANY if limited else AWAY, headers)
+            await response(scope, receive, send)
+
+
 class Explaining:
-    """Says in full what the library's guard says in two words. No other answer is a text with these codes."""
+    """Says in full what the library's guard says in two words. No other answer has these codes and no type."""
 
     def __init__(self, app: ASGIApp, *, public_url: str) -> None:
         self._app = app
@@ -50,7 +77,7 @@ class Explaining:
 
         async def answer(message: Message) -> None:
             nonlocal refused
-            if message["type"] == "http.response.start" and _is_text(message):
+            if message["type"] == "http.response.start" and _is_bare(message):
                 refused = message["status"] if message["status"] in {MISDIRECTED, FORBIDDEN} else None
             if refused is None:
                 await send(message)
@@ -71,7 +98,5 @@ class Explaining:
         }
 
 
-def _is_text(message: Message) -> bool:
-    return any(
-        name == b"content-type" and value.startswith(b"text/plain") for name, value in message["headers"]
-    )
+def _is_bare(message: Message) -> bool:
+    return all(name != b"content-type" for name, _ in message["headers"])
