@@ -109,7 +109,7 @@ class OAuth:
         def work(connection: Connection) -> None:
             self._count(connection, REGISTRATIONS_PER_IP, ip, now)
             if store.count_clients(connection) >= MAX_CLIENTS:
-                raise errors.ServiceUnavailable("too many clients are registered", retry_after_seconds=3600)
+                store.drop_client(connection)  # refusing would let whoever fills the table shut out everybody
             store.add_client(connection, row)
 
         self._context.database.transact(work)

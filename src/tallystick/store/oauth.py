@@ -19,6 +19,7 @@ _OWNER: Final = (
     "JOIN connected_apps a ON a.id = t.app_id JOIN users u ON u.id = a.user_id "
     "WHERE t.kind = 'access' AND {names:t.token_hash}"
 )
+_IS_UNUSED: Final = ~sa.exists().where(connected_apps.c.client_id == oauth_clients.c.id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +115,12 @@ def client(connection: Connection, client_id: str, *, now: int) -> ClientRow | N
 def count_clients(connection: Connection) -> int:
     """How many clients there are, ended ones that were not deleted yet included."""
     return int(connection.scalar(sa.select(sa.func.count()).select_from(oauth_clients)) or 0)
+
+
+def drop_client(connection: Connection) -> None:
+    """Delete the client that would end first among those that nobody has connected, to make room for another."""
+    some = sa.select(oauth_clients.c.id).where(_IS_UNUSED).order_by(oauth_clients.c.expires_at).limit(1)
+    connection.execute(oauth_clients.delete().where(oauth_clients.c.id.in_(some)))
 
 
 def keep_client(connection: Connection, client_id: str, *, until: int) -> None:
@@ -299,7 +306,6 @@ def owner(connection: Connection, driver: Driver, token_hash: str) -> TokenOwner
 
 def prune(connection: Connection, *, now: int, used_before: int, limit: int) -> dict[str, int]:
     """Delete what has ended, at most so many of each. Codes that were used stay a while, so that a second use is seen."""
-    unused = ~sa.exists().where(connected_apps.c.client_id == oauth_clients.c.id)
     kinds = (
         ("oauth_tokens", oauth_tokens, oauth_tokens.c.token_hash, oauth_tokens.c.expires_at < now),
         ("connected_apps", connected_apps, connected_apps.c.id, connected_apps.c.expires_at < now),
@@ -309,7 +315,7 @@ def prune(connection: Connection, *, now: int, used_before: int, limit: int) -> 
             oauth_authorizations.c.request_hash,
             oauth_authorizations.c.expires_at < used_before,
         ),
-        ("oauth_clients", oauth_clients, oauth_clients.c.id, (oauth_clients.c.expires_at < now) & unused),
+        ("oauth_clients", oauth_clients, oauth_clients.c.id, (oauth_clients.c.expires_at < now) & _IS_UNUSED),
     )
     counts = {}
     for name, table, key, ended in kinds:

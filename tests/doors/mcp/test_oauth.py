@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -160,6 +161,32 @@ def test_registrations_are_throttled(server: Installation, app: App) -> None:
     assert 0 < int(answer.headers["retry-after"]) <= 3600
     server.clock.advance("PT1H")
     assert 201 == app.register(redirect_uris=[CALLBACK]).status_code
+
+
+def test_there_is_room_for_one_more(
+    server: Installation, app: App, ada: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where too many have registered, the oldest that nobody has connected makes room; connected ones stay."""
+    tokens = connected(app, ada)
+    oldest = server.app()
+    monkeypatch.setattr("tallystick.services.oauth.MAX_CLIENTS", 3)
+    server.clock.advance("PT1S")
+    others = [server.app() for _ in range(2)]
+    refused(oldest.refresh("unknown"), "invalid_client")
+    for each in others:
+        refused(each.refresh("unknown"), "invalid_grant")
+    assert 200 == app.refresh(tokens["refresh_token"]).status_code
+
+
+def test_two_at_once_get_one(server: Installation, app: App, ada: Person) -> None:
+    """Of four that show the same refresh token at the same moment one is answered, and the app has ended afterwards."""
+    tokens = connected(app, ada)
+    clients = [app.at(server) for _ in range(4)]
+    with ThreadPoolExecutor(4) as threads:
+        answers = list(threads.map(lambda each: each.refresh(tokens["refresh_token"]), clients))
+    assert [200, 401, 401, 401] == sorted(each.status_code for each in answers)
+    [renewed] = [each.json() for each in answers if each.status_code == 200]
+    assert not server.lets_in(renewed["access_token"])
 
 
 def test_what_an_app_may_not_ask(app: App, ada: Person) -> None:
