@@ -10,18 +10,8 @@ from starlette.responses import Response
 
 from tallystick.core import errors
 from tallystick.core.redirects import place_of, with_answer
-from tallystick.web.frame import FormOf, page, see_other
-from tallystick.web.signing_in import (
-    SignedIn,
-    foreign,
-    forget,
-    frame,
-    is_own_form,
-    plain,
-    signed_in,
-    tally_of,
-    to_sign_in,
-)
+from tallystick.web.frame import FormOf, frame, page, plain, see_other, tally_of
+from tallystick.web.signing_in import SignedIn, foreign, forget, is_own_form, signed_in, to_sign_in
 
 routes = APIRouter(include_in_schema=False)
 

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from tallystick.bootstrap import Tally
 from tallystick.core import errors
 from tallystick.core.decimals import format_amount
 from tallystick.core.ids import to_text
 from tallystick.services.checkouts import status_of
 from tallystick.store.payments import PaymentRow
-from tallystick.web.frame import page
+from tallystick.web.frame import frame, page, plain, tally_of
 
 routes = APIRouter(prefix="/billing", include_in_schema=False)
 
@@ -45,7 +44,7 @@ _SENTENCES: Final = {
 def get_success(request: Request, payment: str | None = None, token: str = "") -> Response:
     """After paying, after beginning a plan, or after saving a card."""
     if payment is None:
-        return _plain(
+        return plain(
             request,
             "Thank you",
             "The plan that you paid for, or the card that you saved, is there as soon as the payment provider says so. "
@@ -58,22 +57,22 @@ def get_success(request: Request, payment: str | None = None, token: str = "") -
 def get_cancel(request: Request, payment: str | None = None, token: str = "") -> Response:
     """After turning back."""
     if payment is None:
-        return _plain(request, "You turned back", "No plan was begun and no card was saved here.")
+        return plain(request, "You turned back", "No plan was begun and no card was saved here.")
     return _told(request, payment, token)
 
 
 def _told(request: Request, payment: str, token: str) -> Response:
-    tally = _tally(request)
+    tally = tally_of(request)
     try:
         row = tally.checkouts.look(payment, token)
     except errors.NotFound:
         sentence = (
             "There is no such payment, or this address is not complete. Nothing was added because of it."
         )
-        return _plain(request, "No such payment", sentence, status=404)
+        return plain(request, "No such payment", sentence, status=404)
     except (errors.PaymentsUnavailable, errors.ServiceUnavailable):
         sentence = "The payment provider does not answer just now. What was paid is added when it does."
-        return _plain(request, "One moment", sentence, status=503, again=True)
+        return plain(request, "One moment", sentence, status=503, again_seconds=_AGAIN_SECONDS)
     status = status_of(row)
     heading, sentence = _SENTENCES.get(status, ("Paid", _paid(row)))
     return page(
@@ -84,28 +83,9 @@ def _told(request: Request, payment: str, token: str) -> Response:
         number=to_text("pay", row.id),
         pay_url=row.url if status == "pending" else None,
         receipt_url=row.receipt_url if row.status == "paid" else None,
-        **_frame(tally, again=status == "processing"),
+        **frame(request, again_seconds=_AGAIN_SECONDS if status == "processing" else None),
     )
 
 
 def _paid(row: PaymentRow) -> str:
     return f"{format_amount(row.credits)} {row.unit} were added."
-
-
-def _plain(
-    request: Request, heading: str, sentence: str, *, status: int = 200, again: bool = False
-) -> Response:
-    values = _frame(_tally(request), again=again)
-    return page("billing/plain.html", status=status, heading=heading, sentence=sentence, **values)
-
-
-def _frame(tally: Tally, *, again: bool) -> dict[str, Any]:
-    return {
-        "again_seconds": _AGAIN_SECONDS if again else None,
-        "test_mode": tally.simulated_payments is not None,
-    }
-
-
-def _tally(request: Request) -> Tally:
-    found: Tally = request.app.state.tally
-    return found

@@ -15,6 +15,7 @@ from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
+from tallystick.bootstrap import Tally
 from tallystick.core.times import to_datetime
 
 MAX_FORM_FIELDS: Final = 20
@@ -59,6 +60,26 @@ _templates.globals.update(money=money, style=Markup(_STYLE))  # noqa: S704 - our
 def page(name: str, *, status: int = 200, leads_to: tuple[str, ...] = (), **values: Any) -> Response:  # noqa: ANN401
     """A page from a template. ``leads_to`` are addresses elsewhere that its forms may end at."""
     return HTMLResponse(_templates.get_template(name).render(**values), status, _headers(leads_to))
+
+
+def plain(
+    request: Request, heading: str, sentence: str, *, status: int = 200, again_seconds: int | None = None
+) -> Response:
+    """A page with one sentence; with ``again_seconds`` it looks again after a while."""
+    values = frame(request, again_seconds=again_seconds)
+    return page("billing/plain.html", status=status, heading=heading, sentence=sentence, **values)
+
+
+def frame(request: Request, *, again_seconds: int | None = None) -> dict[str, Any]:
+    """What the templates of our own pages need, all of them."""
+    is_simulated = tally_of(request).simulated_payments is not None
+    return {"again_seconds": again_seconds, "test_mode": is_simulated}
+
+
+def tally_of(request: Request) -> Tally:
+    """The services of this process."""
+    found: Tally = request.app.state.tally
+    return found
 
 
 def _headers(leads_to: tuple[str, ...]) -> dict[str, str]:

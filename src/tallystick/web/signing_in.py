@@ -9,17 +9,16 @@ from __future__ import annotations
 import hashlib
 import hmac
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 from urllib.parse import quote
 
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from tallystick.bootstrap import Tally
 from tallystick.core import errors
 from tallystick.services.context import Caller
-from tallystick.web.frame import FormOf, page, see_other
+from tallystick.web.frame import FormOf, frame, page, plain, see_other, tally_of
 
 routes = APIRouter(include_in_schema=False)
 
@@ -34,12 +33,6 @@ class SignedIn:
     caller: Caller
     email: str
     token: str
-
-
-def tally_of(request: Request) -> Tally:
-    """The services of this process."""
-    found: Tally = request.app.state.tally
-    return found
 
 
 def signed_in(request: Request) -> SignedIn | None:
@@ -61,16 +54,6 @@ def is_own_form(form: dict[str, str] | None, who: SignedIn) -> bool:
 def to_sign_in(return_to: str) -> Response:
     """The way to the page to sign in on, and back."""
     return see_other(f"/sign-in?return_to={quote(return_to, safe='')}")
-
-
-def frame(request: Request) -> dict[str, Any]:
-    """What the template of all these pages needs."""
-    return {"again_seconds": None, "test_mode": tally_of(request).simulated_payments is not None}
-
-
-def plain(request: Request, heading: str, sentence: str, *, status: int) -> Response:
-    """A page with one sentence."""
-    return page("billing/plain.html", status=status, heading=heading, sentence=sentence, **frame(request))
 
 
 def foreign(request: Request) -> Response:
