@@ -19,6 +19,7 @@ from tallystick.cli import (
     economy,
     explain,
     exports,
+    gateway,
     grants,
     holds,
     keys,
@@ -85,6 +86,7 @@ explain.register(root)
 audit.register(root)
 root.add(clock.noun)
 root.add(mcp.noun)
+gateway.register(root)
 bench.register(root)
 app = root.typer
 

@@ -14,8 +14,7 @@ from fastmcp.server.middleware import CallNext, Middleware, MiddlewareContext
 from fastmcp.tools import Tool, ToolResult
 
 from tallystick.metering.metering import Metering
-from tallystick.metering.rules import Rule
-from tallystick.metering.tool_calls import PRICE, Customer, ToolCall, ToolCharges
+from tallystick.metering.tool_calls import PRICE, Customer, Rules, ToolCall, ToolCharges
 from tallystick.plain_json import IDEMPOTENCY_KEY, or_refused
 
 if TYPE_CHECKING:
@@ -40,7 +39,8 @@ class TallyMiddleware(Middleware):
     ``source`` is a client of a billing server (as a service), an embedded ``Tally``, or a ``Metering`` of either.
 
     The price of a tool is that of its rule in ``rules``, or of ``meta={"tallystick": {"meter": …}}`` at the tool, or of the
-    economy's meter with the tool's name; a tool with none of them costs nothing. ``customer`` says who pays, by the id or
+    economy's meter with the tool's name; a tool with none of them costs nothing. Where ``rules`` is a function of the
+    tool's name, it alone says the price, and None is nothing. ``customer`` says who pays, by the id or
     the operator's own id of a customer, as a text or as a function that is called within each request: whoever the
     access token is for, if absent; nobody is served where it gives None. ``customer=None`` is whoever the client's own
     key is for, which one user's own server wants.
@@ -50,7 +50,7 @@ class TallyMiddleware(Middleware):
         self,
         source: Metering | Tally | TallyClient | AsyncTallyClient,
         *,
-        rules: Mapping[str, Rule] | None = None,
+        rules: Rules | None = None,
         customer: Customer = principal,
     ) -> None:
         self.metering = Metering.of(source)

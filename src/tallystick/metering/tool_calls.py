@@ -32,6 +32,7 @@ _inside: ContextVar[bool] = ContextVar("tallystick_metered", default=False)
 
 R = TypeVar("R")
 Customer = Callable[[], str | None] | str | None
+Rules = Mapping[str, Rule] | Callable[[str], Rule | None]
 
 
 class Form(Protocol[R]):
@@ -65,11 +66,10 @@ class ToolCall:
 class ToolCharges(Generic[R]):
     """The rules of a server's tools, and the charging of their calls."""
 
-    def __init__(
-        self, metering: Metering, form: Form[R], *, rules: Mapping[str, Rule] | None, customer: Customer
-    ) -> None:
+    def __init__(self, metering: Metering, form: Form[R], *, rules: Rules | None, customer: Customer) -> None:
         self._metering, self._form, self._customer = metering, form, customer
-        self._rules = dict(rules or {})
+        self._rule_of = rules if callable(rules) else None
+        self._rules = {} if rules is None or callable(rules) else dict(rules)
         self._kept: OrderedDict[str, tuple[float, R]] = OrderedDict()
         for name, rule in self._rules.items():
             self._check(rule, name)
@@ -104,7 +104,8 @@ class ToolCharges(Generic[R]):
         if _inside.get():
             return await work()
         try:
-            rule = await self._rule(call.name, None if call.name in self._rules else await meta())
+            known = self._rule_of is not None or call.name in self._rules
+            rule = await self._rule(call.name, None if known else await meta())
             order = None if rule is None else self._order(call, rule)
             held = None if rule is None or order is None else await self._metering.begin_async(rule, order)
         except Refused as refused:
@@ -126,6 +127,9 @@ class ToolCharges(Generic[R]):
 
     async def _rule(self, name: str, meta: Mapping[str, Any] | None) -> Rule | None:
         try:
+            if self._rule_of is not None:
+                rule = self._rule_of(name)
+                return None if rule is None else self._check(rule, name)
             rule = self._rules.get(name)
             if rule is None and (rule := rule_in(meta)) is not None:
                 self._check(rule, name)
