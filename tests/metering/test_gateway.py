@@ -25,7 +25,7 @@ from mcp.shared.exceptions import MCPError
 from tallystick.bootstrap import Tally
 from tallystick.services.context import SYSTEM
 from tests.metering.test_fastmcp import ECONOMY
-from tests.servers import PROGRAMS, clean_environ, free_port
+from tests.servers import ADMIN_KEY, PROGRAMS, Server, clean_environ, free_port, running_server
 
 pytestmark = pytest.mark.slow
 
@@ -67,6 +67,7 @@ class Place:
     folder: Path
     tally: Tally
     keys: dict[str, str] = field(default_factory=dict)
+    remote: dict[str, str] = field(default_factory=dict)
 
     def figures(self, customer: str = "ann") -> tuple[int, int]:
         """The balance, and what is held of it; all prices here are whole."""
@@ -79,7 +80,7 @@ class Place:
         """Settings of ours, and a secret of the operator's that no child may see."""
         url = f"sqlite:///{self.folder / 'tally.db'}"
         ours = {"TALLY_DATABASE_URL": url, "TALLY_ECONOMY": str(self.folder / "tools.toml")}
-        return clean_environ() | ours | {"SECRET": "s", "NOTES": str(self.folder)}
+        return clean_environ() | ours | self.remote | {"SECRET": "s", "NOTES": str(self.folder)}
 
     def command(self, *options: str) -> list[str]:
         """The program and its arguments."""
@@ -379,6 +380,47 @@ def test_over_http_each_caller_pays(place: Place, over_http: bool) -> None:  # n
 
         asyncio.run(work())
     assert ((20, 0), (20, 0)) == (place.figures("ann"), place.figures("bob"))
+
+
+def test_charges_go_to_the_server_that_is_named(place: Place) -> None:
+    """Keys are those of the server; on stdio its customer's own key pays, or a service's for whom it names."""
+
+    def post(server: Server, path: str, **body: Any) -> Any:
+        headers = {"Authorization": f"Bearer {ADMIN_KEY}", "Idempotency-Key": f"{path} {body}"}
+        answer = httpx.post(f"{server.url}/api/v1{path}", json=body, headers=headers)
+        assert answer.is_success, answer.text
+        return answer.json()
+
+    url = f"sqlite:///{place.folder / 'tally.db'}"
+    with running_server(place.folder, economy=str(place.folder / "tools.toml"), database_url=url) as server:
+        service = post(server, "/keys", name="gateway", role="service")["key"]
+
+        async def pay(*options: str, key: str) -> tuple[int, int]:
+            environ = {
+                "TALLY_URL": server.url,
+                "TALLY_API_KEY": key,
+                "TALLY_DATABASE_URL": "sqlite:///none.db",
+            }
+            async with asking(place.stdio("--upstream", CHILD, *options, environ=environ)) as client:
+                receipt = (await call(client, "look_up", word="x")).meta["tallystick/receipt"]
+                return receipt["charged"], receipt["balance"]
+
+        assert (40, 60) == asyncio.run(pay(key=place.keys["ann"]))
+        assert (40, 60) == asyncio.run(pay("--customer", "bob", key=service))
+        place.remote = {"TALLY_URL": server.url, "TALLY_API_KEY": service}
+        with place.http("--upstream", CHILD) as address:
+            body = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
+            for token in ("tly_wrong", service):
+                headers = {"Authorization": f"Bearer {token}"}
+                assert 401 == httpx.post(address, json=body, headers=headers).status_code
+
+            async def work() -> None:
+                async with asking(place.bearer(address, "ann")) as ann:
+                    assert not (await call(ann, "look_up", word="y")).is_error
+                    assert "insufficient_credits" == code(await call(ann, "look_up", word="z"))
+
+            asyncio.run(work())
+    assert not (place.folder / "none.db").exists()
 
 
 def test_an_address_where_nobody_answers(place: Place) -> None:

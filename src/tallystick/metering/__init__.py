@@ -13,9 +13,10 @@ from tallystick.metering.rules import Lease, Rule
 
 if TYPE_CHECKING:
     from tallystick.metering.fastmcp import TallyMiddleware
+    from tallystick.metering.lowlevel import meter_server
 
-__all__ = ["Lease", "Metering", "Receipt", "Refused", "Rule", "TallyMiddleware"]
-_ADAPTERS: Final = {"TallyMiddleware": "fastmcp"}
+__all__ = ["Lease", "Metering", "Receipt", "Refused", "Rule", "TallyMiddleware", "meter_server"]
+_ADAPTERS: Final = {"TallyMiddleware": "fastmcp", "meter_server": "lowlevel"}
 
 
 def __getattr__(name: str) -> object:

@@ -14,8 +14,8 @@ from fastmcp.server.middleware import CallNext, Middleware, MiddlewareContext
 from fastmcp.tools import Tool, ToolResult
 
 from tallystick.metering.metering import Metering
-from tallystick.metering.tool_calls import PRICE, Customer, Rules, ToolCall, ToolCharges
-from tallystick.plain_json import IDEMPOTENCY_KEY, or_refused
+from tallystick.metering.tool_calls import PRICE, Customer, Rules, ToolCall, ToolCharges, content_of, key_in
+from tallystick.plain_json import or_refused
 
 if TYPE_CHECKING:
     from tallystick.bootstrap import Tally
@@ -117,22 +117,12 @@ class _Results:
         return bool(result.is_error)
 
     def content(self, result: ToolResult) -> object:
-        return content_of(result.structured_content, result.content)
+        texts = [block.text for block in result.content if isinstance(block, mcp.types.TextContent)]
+        return content_of(result.structured_content, texts)
 
     def with_meta(self, result: ToolResult, name: str, value: Mapping[str, Any]) -> ToolResult:
         result.meta = {**(result.meta or {}), name: dict(value)}
         return result
-
-
-def content_of(structured: Mapping[str, Any] | None, blocks: Sequence[Any]) -> object:
-    """What a tool answered: its structured content, less the wrapping of a lone value; else its text, or the JSON in it."""
-    if structured is not None:
-        return structured["result"] if set(structured) == {"result"} else structured
-    text = "\n".join(block.text for block in blocks if getattr(block, "type", None) == "text")
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
 
 
 def _key_of(context: MiddlewareContext[Any]) -> str | None:
@@ -141,5 +131,4 @@ def _key_of(context: MiddlewareContext[Any]) -> str | None:
     meta: Any = None if request is None else request.meta
     if meta is not None and not isinstance(meta, Mapping):
         meta = meta.model_dump()  # a model on FastMCP 3, with what clients add
-    key = None if meta is None else meta.get(IDEMPOTENCY_KEY)
-    return key if isinstance(key, str) else None
+    return key_in(meta)

@@ -8,7 +8,7 @@ import logging
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from decimal import Decimal
@@ -19,10 +19,12 @@ from tallystick.metering.metering import Metering
 from tallystick.metering.orders import Held, Order, Receipt, Refused, plain
 from tallystick.metering.rules import Rule, rule_in
 from tallystick.metering.steps import REPEATS_FOR_SECONDS, refusal
+from tallystick.plain_json import IDEMPOTENCY_KEY
 from tallystick.problem_details import document_of
 
 RECEIPT: Final = "tallystick/receipt"
 PRICE: Final = "tallystick/price"
+FIRST_MODERN: Final = "2026-07-28"  # of the protocol: without sessions, and a server asks nothing by itself
 _MOST_KEPT: Final = 256
 _NOT_FACTS: Final = frozenset({"type", "title", "status", "request_id", "code", "detail"})
 
@@ -202,6 +204,23 @@ class ToolCharges(Generic[R]):
     def _kept_for(self, order: Order) -> R | None:
         kept_at, result = self._kept.get(order.key, (0.0, None))
         return result if time.monotonic() - kept_at <= REPEATS_FOR_SECONDS else None
+
+
+def key_in(meta: Mapping[str, Any] | None) -> str | None:
+    """The idempotency key in the meta of a request."""
+    key = None if meta is None else meta.get(IDEMPOTENCY_KEY)
+    return key if isinstance(key, str) else None
+
+
+def content_of(structured: Mapping[str, Any] | None, texts: Iterable[str]) -> object:
+    """What a tool answered: its structured content, less the wrapping of a lone value; else its text, or the JSON in it."""
+    if structured is not None:
+        return structured["result"] if set(structured) == {"result"} else structured
+    text = "\n".join(texts)
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
 
 
 def error_of(refused: Refused) -> dict[str, Any]:

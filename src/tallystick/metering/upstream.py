@@ -12,10 +12,10 @@ from fastmcp.client.transports import StdioTransport, StreamableHttpTransport
 from fastmcp.server.context import Context
 from fastmcp.server.dependencies import get_context, get_http_headers
 from fastmcp.server.providers.proxy import ProxyClient
-from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
 from tallystick.core.errors import ConfigurationError
 from tallystick.metering.one_caller import OneCaller, unheard
+from tallystick.metering.tool_calls import FIRST_MODERN
 
 # The options of a client that can be asked nothing and hears nothing.
 _NOBODY: Final[Mapping[str, Any]] = {
@@ -113,7 +113,7 @@ class Connections:
     async def close(self) -> None:
         """End the child."""
         if self._child is not None:
-            await self._child.close()
+            await self._child.disconnect()  # type: ignore[no-untyped-call]
 
 
 def _current() -> Context | None:
@@ -125,4 +125,4 @@ def _current() -> Context | None:
 
 def _is_modern(context: Context) -> bool:
     request = context.request_context
-    return request is None or request.protocol_version in MODERN_PROTOCOL_VERSIONS
+    return request is None or request.protocol_version >= FIRST_MODERN
