@@ -15,6 +15,7 @@ from tallystick.bootstrap import Tally
 from tallystick.core.economy_file import load
 from tallystick.core.events import EVENT_TYPES
 from tallystick.mcp.server import build
+from tallystick.metering.price_file import read_price_file
 from tallystick.providers.stripe import SUBSCRIBED
 from tests.doors.mcp.agent import Agent, Someone
 from tests.receivers import Receiver, listen, outgoing
@@ -133,6 +134,15 @@ def test_the_tools_for_agents_are_those_that_the_page_lists(tmp_path: Path) -> N
         name: (set(tool.input_schema["properties"]), set(tool.output_schema["properties"]) - {"error"})
         for name, tool in tools.items()
     }
+
+
+def test_price_files_in_the_documentation_are_valid(tmp_path: Path) -> None:
+    """Each that the gateway's page shows is one that the gateway takes."""
+    shown = blocks(DOCS / "how-to" / "put-a-gateway-in-front.md", "toml")
+    assert 2 == len(shown)
+    for text in shown:
+        (tmp_path / "gateway.toml").write_text(text)
+        assert read_price_file(tmp_path / "gateway.toml").tools
 
 
 @pytest.mark.slow

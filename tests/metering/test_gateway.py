@@ -215,6 +215,37 @@ def test_prices_on_a_server_that_knows_none(place: Place, mode: str) -> None:
     assert "prices.toml: not served, for they have no price: unlisted" in place.log
 
 
+@pytest.mark.parametrize("over_http", [False, True])
+def test_a_server_from_the_package_index(place: Place, over_http: bool) -> None:  # noqa: FBT001 - two ways
+    """mcp-server-time, priced and called until the credits run out."""
+    (place.folder / "prices.toml").write_text(
+        "[default]\nfree = true\n[tools.get_current_time]\namount = 45\n"
+    )
+    upstream = ("--upstream", str(PROGRAMS / "mcp-server-time"))
+
+    async def work(transport: Any) -> None:
+        async with asking(transport) as client:
+            tools = {tool.name: tool.meta or {} for tool in await client.list_tools()}
+            assert ["convert_time", "get_current_time"] == sorted(tools)
+            assert 45 == tools["get_current_time"]["tallystick/price"]["prices"][0]["flat"]
+            for balance in (55, 10):
+                result = await call(client, "get_current_time", timezone="Europe/Berlin")
+                assert "Europe/Berlin" == json.loads(result.content[0].text)["timezone"]
+                assert balance == result.meta["tallystick/receipt"]["balance"]
+            assert "insufficient_credits" == code(
+                await call(client, "get_current_time", timezone="Europe/Berlin")
+            )
+            zones = {"source_timezone": "UTC", "time": "12:00", "target_timezone": "Asia/Tokyo"}
+            assert not (await call(client, "convert_time", **zones)).is_error
+
+    if over_http:
+        with place.http(*upstream) as address:
+            asyncio.run(work(place.bearer(address, "ann")))
+    else:
+        asyncio.run(work(place.stdio(*upstream, "--customer", "ann")))
+    assert (10, 0) == place.figures()
+
+
 def test_everything_else_passes_through(place: Place) -> None:
     """Resources, prompts, completions, progress, logs, changed lists, questions to the user, and the request's meta."""
     heard: list[object] = []

@@ -13,8 +13,18 @@ from fastmcp.server.dependencies import get_access_token
 from fastmcp.server.middleware import CallNext, Middleware, MiddlewareContext
 from fastmcp.tools import Tool, ToolResult
 
+from tallystick.metering.fastmcp_tasks import end_of_task
 from tallystick.metering.metering import Metering
-from tallystick.metering.tool_calls import PRICE, Customer, Rules, ToolCall, ToolCharges, content_of, key_in
+from tallystick.metering.tool_calls import (
+    PRICE,
+    Customer,
+    Later,
+    Rules,
+    ToolCall,
+    ToolCharges,
+    content_of,
+    key_in,
+)
 from tallystick.plain_json import or_refused
 
 if TYPE_CHECKING:
@@ -111,17 +121,23 @@ class _Results:
         return ToolResult(content=json.dumps(content, default=str), structured_content=content, is_error=True)
 
     def is_final(self, result: object) -> bool:
-        return isinstance(result, ToolResult) and getattr(result, "input_required", None) is None
+        return getattr(result, "input_required", None) is None
 
-    def is_error(self, result: ToolResult) -> bool:
-        return bool(result.is_error)
+    def later(self, result: object) -> Later[ToolResult] | None:
+        return None if isinstance(result, ToolResult) else end_of_task(result)
 
-    def content(self, result: ToolResult) -> object:
+    def is_error(self, result: object) -> bool:
+        return bool(getattr(result, "is_error", False))
+
+    def content(self, result: object) -> object:
+        if not isinstance(result, ToolResult):
+            return None  # a task that nobody can follow
         texts = [block.text for block in result.content if isinstance(block, mcp.types.TextContent)]
         return content_of(result.structured_content, texts)
 
     def with_meta(self, result: ToolResult, name: str, value: Mapping[str, Any]) -> ToolResult:
-        result.meta = {**(result.meta or {}), name: dict(value)}
+        if isinstance(result, ToolResult):
+            result.meta = {**(result.meta or {}), name: dict(value)}
         return result
 
 

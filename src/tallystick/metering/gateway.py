@@ -27,6 +27,7 @@ from tallystick.metering.fastmcp import TallyMiddleware, principal
 from tallystick.metering.price_file import PriceFile
 from tallystick.metering.tool_calls import Customer
 from tallystick.metering.upstream import Connections
+from tallystick.plain_json import or_refused
 from tallystick.tool_results import failed
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ class Gate(Middleware):
         if not self._is_compared:
             self._is_compared = True
             self._compare({tool.name for tool in tools})
-        return [tool for tool in tools if self._prices.serves(tool.name)]
+        return [_admitting(tool) for tool in tools if self._prices.serves(tool.name)]
 
     def _compare(self, there: set[str]) -> None:
         """Tell the operator, once, of prices for nothing and of tools without one."""
@@ -139,6 +140,13 @@ class Gate(Middleware):
             # What it says may name programs, hosts and folders.
             log.warning("a call of %s failed, for the upstream does not answer: %s", name, raised)
             return failed("upstream_unavailable", _AWAY)
+
+
+def _admitting(tool: Tool) -> Tool:
+    """A tool whose answer may be that the upstream is away, also where it is free."""
+    if tool.output_schema is None or "error" in tool.output_schema.get("properties", {}):
+        return tool
+    return tool.model_copy(update={"output_schema": or_refused(tool.output_schema)})
 
 
 def _raised(error: BaseException) -> BaseException:

@@ -16,12 +16,14 @@ from tallystick.metering.tool_calls import (
     FIRST_MODERN,
     PRICE,
     Customer,
+    Later,
     Rules,
     ToolCall,
     ToolCharges,
     content_of,
     key_in,
 )
+from tallystick.plain_json import or_refused
 
 if TYPE_CHECKING:
     from tallystick.bootstrap import Tally
@@ -96,7 +98,10 @@ class _Priced:
     async def _shown(self, tool: JSON) -> JSON:
         meta = tool.get("_meta")
         price = await self._charges.price(tool["name"], meta)
-        return tool if price is None else {**tool, "_meta": {**(meta or {}), PRICE: price}}
+        if price is None:
+            return tool
+        schema = {"outputSchema": or_refused(tool["outputSchema"])} if tool.get("outputSchema") else {}
+        return {**tool, **schema, "_meta": {**(meta or {}), PRICE: price}}
 
     async def _meta_of(self, name: str, ask: Ask, same: JSON) -> Mapping[str, Any] | None:
         """A tool's own meta, which only the list tells; from memory for a minute. ``same`` is what each request says."""
@@ -122,16 +127,22 @@ class _Results:
         return {"content": [text], "structuredContent": json.loads(text["text"]), "isError": True}
 
     def is_final(self, result: JSON) -> bool:
-        return "content" in result and result.get("resultType") in {None, "complete"}
+        return result.get("resultType") != "input_required"
+
+    def later(self, result: JSON) -> Later[JSON] | None:
+        del result  # the library has no tasks that could be followed here
+        return None
 
     def is_error(self, result: JSON) -> bool:
         return bool(result.get("isError"))
 
     def content(self, result: JSON) -> object:
-        texts = [block["text"] for block in result["content"] if block.get("type") == "text"]
+        texts = [block["text"] for block in result.get("content", ()) if block.get("type") == "text"]
         return content_of(result.get("structuredContent"), texts)
 
     def with_meta(self, result: JSON, name: str, value: Mapping[str, Any]) -> JSON:
+        if "content" not in result:
+            return result  # a task that has begun, which has no place for a receipt
         return {**result, "_meta": {**(result.get("_meta") or {}), name: dict(value)}}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import logging
@@ -35,6 +36,7 @@ _inside: ContextVar[bool] = ContextVar("tallystick_metered", default=False)
 R = TypeVar("R")
 Customer = Callable[[], str | None] | str | None
 Rules = Mapping[str, Rule] | Callable[[str], Rule | None]
+Later = Callable[[], Awaitable[R | None]]  # gives a task's result, or None where it came to nothing
 
 
 class Form(Protocol[R]):
@@ -44,7 +46,10 @@ class Form(Protocol[R]):
         """An error result that says ``{"error": …}``, as structured content and as text."""
 
     def is_final(self, result: R) -> bool:
-        """Whether this is the end of a call: no task that has begun, and no question back."""
+        """Whether this is the end of a call, and no question back. A task that nobody can follow is an end."""
+
+    def later(self, result: R) -> Later[R] | None:
+        """Where a task has begun whose end can be seen: what waits for it; None for everything else."""
 
     def is_error(self, result: R) -> bool:
         """Whether the tool answered with an error."""
@@ -73,6 +78,7 @@ class ToolCharges(Generic[R]):
         self._rule_of = rules if callable(rules) else None
         self._rules = {} if rules is None or callable(rules) else dict(rules)
         self._kept: OrderedDict[str, tuple[float, R]] = OrderedDict()
+        self._following: set[asyncio.Task[None]] = set()
         for name, rule in self._rules.items():
             self._check(rule, name)
 
@@ -167,31 +173,58 @@ class ToolCharges(Generic[R]):
 
     async def _run(self, call: ToolCall, rule: Rule, held: Held, work: Callable[[], Awaitable[R]]) -> R:
         """Whatever ends the call, what was held is captured or given back before anybody hears of it."""
-        ended = False
+        settled = False
         try:
             result = await work()
-            if not self._form.is_final(result):
+            later = self._form.later(result)
+            if later is not None:
+                settled = True
+                self._follow(call, rule, held, later)
                 return result
-            if rule.charge_on != "always" and self._form.is_error(result):
-                return result
-            quantity = rule.used_for(
-                call.arguments, result, arguments=call.arguments, result=self._form.content(result)
-            )
-            if quantity is not None and quantity <= 0:
-                return result
-            try:
-                receipt = await self._metering.end_async(held, quantity)
-            except Refused as refused:
-                # The result is not given away: whoever repeats the call with its key gets it, and pays once.
-                log.warning("a call of %s could not be charged: %s", call.name, refused.detail)
-                return self._form.refused(error_of(refused))
-            ended = True
-            result = self._form.with_meta(result, RECEIPT, shown(receipt))
-            if call.key is not None:
-                self._keep(held.order, result)
+            settled, result = await self._settle(call, rule, held, result)
             return result
         finally:
-            if not ended:
+            if not settled:
+                await self._metering.give_back_async(held)
+
+    async def _settle(self, call: ToolCall, rule: Rule, held: Held, result: R) -> tuple[bool, R]:
+        """Charge for a result, if it costs anything; gives whether it did, and what the client gets."""
+        if not self._form.is_final(result):
+            return False, result
+        if rule.charge_on != "always" and self._form.is_error(result):
+            return False, result
+        quantity = rule.used_for(
+            call.arguments, result, arguments=call.arguments, result=self._form.content(result)
+        )
+        if quantity is not None and quantity <= 0:
+            return False, result
+        try:
+            receipt = await self._metering.end_async(held, quantity)
+        except Refused as refused:
+            # The result is not given away: whoever repeats the call with its key gets it, and pays once.
+            log.warning("a call of %s could not be charged: %s", call.name, refused.detail)
+            return False, self._form.refused(error_of(refused))
+        result = self._form.with_meta(result, RECEIPT, shown(receipt))
+        if call.key is not None:
+            self._keep(held.order, result)
+        return True, result
+
+    def _follow(self, call: ToolCall, rule: Rule, held: Held, later: Later[R]) -> None:
+        """Charge for a task when it is done, beside everything else."""
+        following = asyncio.create_task(self._settle_later(call, rule, held, later))
+        self._following.add(following)
+        following.add_done_callback(self._following.discard)
+
+    async def _settle_later(self, call: ToolCall, rule: Rule, held: Held, later: Later[R]) -> None:
+        settled = False
+        try:
+            result = await later()
+            if result is not None:
+                settled, _ = await self._settle(call, rule, held, result)
+        except Exception:
+            log.exception("what became of a task of %s cannot be told: it is not charged", call.name)
+        finally:
+            if not settled:
                 await self._metering.give_back_async(held)
 
     def _keep(self, order: Order, result: R) -> None:
