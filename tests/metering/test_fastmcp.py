@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from fastmcp import Client, FastMCP
+from fastmcp.client.elicitation import ElicitResult
 from fastmcp.exceptions import ToolError
 
 from tallystick.api.app import create_app
@@ -308,6 +309,29 @@ def test_200_calls_at_once_with_credits_for_100(shop: Shop) -> None:
     assert (100, 100, (0, 0)) == (len(good), len(shop.calls), shop.figures())
     codes = {each.structured_content["error"]["code"] for each in results if each.is_error}
     assert {"insufficient_credits"} == codes
+
+
+@pytest.mark.parametrize("mode", ["legacy", "auto"])
+def test_a_page_to_pay_on_is_shown_where_the_client_can(shop: Shop, mode: str) -> None:
+    """And whoever paid meanwhile gets the result, where the protocol lets the client repeat its call by itself."""
+    shop.call("rows", most=200, found=200)
+    pages: list[str] = []
+
+    async def pay(_message: str, _kind: object, params: Any, _context: object) -> ElicitResult[Any]:
+        pages.append(params.url)
+        shop.tally.grants.create(SYSTEM, customer="ann", amount=50, category="bonus", idempotency_key="paid")
+        return ElicitResult(action="accept")
+
+    async def work() -> Any:
+        async with Client(shop.server, mode=mode, elicitation_handler=pay) as client:
+            return await client.call_tool("search", {"query": "x"}, raise_on_error=False)
+
+    result = asyncio.run(work())
+    assert 1 == len(pages)
+    if mode == "auto":
+        assert ("found x", (48, 0)) == (result.data, shop.figures())
+    else:
+        assert (pages[0], (50, 0)) == (result.structured_content["error"]["topup_url"], shop.figures())
 
 
 def test_a_cancelled_call_gives_back_what_was_held(shop: Shop) -> None:

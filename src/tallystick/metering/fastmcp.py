@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import mcp.types
+from fastmcp import Context
 from fastmcp.server.dependencies import get_access_token
 from fastmcp.server.middleware import CallNext, Middleware, MiddlewareContext
 from fastmcp.tools import Tool, ToolResult
@@ -26,6 +27,16 @@ from tallystick.metering.tool_calls import (
     key_in,
 )
 from tallystick.plain_json import or_refused
+
+try:
+    from tallystick.payment_offers import offered
+except ImportError:  # FastMCP 3: there the page to pay on stands in the refusal's text alone
+
+    async def offered(context: Context | None, result: ToolResult) -> ToolResult:
+        """The result as it is."""
+        del context
+        return result
+
 
 if TYPE_CHECKING:
     from tallystick.bootstrap import Tally
@@ -95,7 +106,8 @@ class TallyMiddleware(Middleware):
         result: ToolResult = await self._charges.call(
             call, lambda: self._meta_of(context, name), lambda: call_next(context)
         )
-        return result
+        # A refusal of ours is shown to the user as a page to pay on, where the client can.
+        return await offered(context.fastmcp_context, result) if isinstance(result, _Refusal) else result
 
     async def _meta_of(self, context: MiddlewareContext[Any], name: str) -> Mapping[str, Any] | None:
         """The tool's own meta, from memory for a second: finding a tool costs as much as holding its price."""
@@ -113,12 +125,17 @@ class TallyMiddleware(Middleware):
         return tool.meta
 
 
+class _Refusal(ToolResult):
+    """What was refused here, and not by a tool."""
+
+
 class _Results:
     """FastMCP's tool results."""
 
     def refused(self, error: Mapping[str, Any]) -> ToolResult:
         content = {"error": dict(error)}
-        return ToolResult(content=json.dumps(content, default=str), structured_content=content, is_error=True)
+        text = mcp.types.TextContent(type="text", text=json.dumps(content, default=str))
+        return _Refusal(content=[text], structured_content=content, is_error=True)
 
     def is_final(self, result: object) -> bool:
         return getattr(result, "input_required", None) is None
