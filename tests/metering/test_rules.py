@@ -43,6 +43,15 @@ def test_a_path_that_finds_nothing_is_told(path: str) -> None:
     assert None is Rule(meter="m", used=path).used_for(ASKED, "answer", arguments=ASKED)
 
 
+@pytest.mark.parametrize("text", ["1000", " 7 ", "1_000", "1e3", "-1", "inf"])
+def test_a_text_that_reads_as_a_number_tells_nothing(text: str) -> None:
+    """A lenient reader takes it for that number, and it would be paid by its characters; afterwards there is no doubt."""
+    for measure in ("arguments.n", lambda asked: asked["n"]):
+        with pytest.raises(ValidationFailed):
+            Rule(meter="m", quantity=measure).held_for({"n": text}, arguments={"n": text})
+    assert len(text) == Rule(meter="m", used="result").used_for({}, text, result=text)
+
+
 def test_a_function_that_fails_is_told_without_its_words() -> None:
     """What it raises may be anything, and stays in the log."""
 

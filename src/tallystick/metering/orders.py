@@ -28,6 +28,25 @@ class Refused(Exception):  # noqa: N818 - a refusal is an answer and no error of
         """A sentence for people."""
         return str(self.problem.get("detail", ""))
 
+    @property
+    def status(self) -> int:
+        """The HTTP status of such a refusal: 402 where credits are missing."""
+        return int(self.problem["status"])
+
+    @property
+    def required(self) -> Decimal | None:
+        """How much was needed, where that is what was missing."""
+        return _decimal(self.problem.get("required"))
+
+    @property
+    def available(self) -> Decimal | None:
+        """How much of it was there."""
+        return _decimal(self.problem.get("available"))
+
+
+def _decimal(value: object) -> Decimal | None:
+    return None if value is None else Decimal(str(value))
+
 
 class Away(Refused):
     """The billing server did not answer, or could not: whatever was asked is safe to repeat.

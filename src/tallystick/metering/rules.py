@@ -2,6 +2,7 @@
 
 - A quantity is a number, a path into what is known (``arguments.rows``, ``result.usage.total_tokens``), or a function.
 - Whatever a path finds is measured alike: a number counts itself, a list or an object its items, a text its characters.
+  What is to be held is not told by a text that reads as a number.
 - Numbers with more than six decimals are rounded up to the sixth: the seller keeps the remainder, as in rating.
 """
 
@@ -111,7 +112,11 @@ class Rule:
             return measure
         field = measure if isinstance(measure, str) else name
         try:
-            return _measure(_find(measure, known) if isinstance(measure, str) else measure(*given))
+            found = _find(measure, known) if isinstance(measure, str) else measure(*given)
+            if name == "quantity" and isinstance(found, str) and _reads_as_number(found):
+                # A lenient reader takes "1000" for a thousand, and it would be paid for as four characters.
+                raise ValueError(found)  # noqa: TRY301 - as what raises by itself
+            return _measure(found)
         except Refusal:
             raise
         except Exception as error:
@@ -187,6 +192,14 @@ def _find(path: str, known: Mapping[str, object]) -> object:
         else:
             raise LookupError(path)  # noqa: TRY004 - there is no such place
     return found
+
+
+def _reads_as_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _measure(found: object) -> Quantity:
