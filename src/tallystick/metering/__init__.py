@@ -12,11 +12,32 @@ from tallystick.metering.orders import Receipt, Refused
 from tallystick.metering.rules import Lease, Rule
 
 if TYPE_CHECKING:
+    from tallystick.metering.asgi import TallyASGIMiddleware
+    from tallystick.metering.decorator import configure, meter, receipts
     from tallystick.metering.fastmcp import TallyMiddleware
     from tallystick.metering.lowlevel import meter_server
 
-__all__ = ["Lease", "Metering", "Receipt", "Refused", "Rule", "TallyMiddleware", "meter_server"]
-_ADAPTERS: Final = {"TallyMiddleware": "fastmcp", "meter_server": "lowlevel"}
+__all__ = [
+    "Lease",
+    "Metering",
+    "Receipt",
+    "Refused",
+    "Rule",
+    "TallyASGIMiddleware",
+    "TallyMiddleware",
+    "configure",
+    "meter",
+    "meter_server",
+    "receipts",
+]
+_ADAPTERS: Final = {
+    "TallyASGIMiddleware": "asgi",
+    "TallyMiddleware": "fastmcp",
+    "configure": "decorator",
+    "meter": "decorator",
+    "meter_server": "lowlevel",
+    "receipts": "decorator",
+}
 
 
 def __getattr__(name: str) -> object:
