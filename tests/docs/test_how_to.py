@@ -17,9 +17,10 @@ from tallystick.core.events import EVENT_TYPES
 from tallystick.mcp.server import build
 from tallystick.metering.price_file import read_price_file
 from tallystick.providers.stripe import SUBSCRIBED
+from tests.doors.api.door import ThreadServer
 from tests.doors.mcp.agent import Agent, Someone
 from tests.receivers import Receiver, listen, outgoing
-from tests.servers import Server, running_server
+from tests.servers import ADMIN_KEY, Server, running_server
 from tests.tallies import USER, World
 
 DOCS = Path(__file__).parent.parent.parent / "docs"
@@ -119,6 +120,41 @@ def test_metering_a_tool_with_holds(server: Server, monkeypatch: pytest.MonkeyPa
         answer("job-2", "why not?")
     assert (1000 - 3000 * GPT_PRICE, 0) == (balance()["available"], balance()["held"])
     names["tally"].close()
+
+
+@pytest.mark.slow
+def test_metering_an_api(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The app of the document serves whoever pays."""
+    with httpx.Client(
+        base_url=f"{server.url}/api/v1",
+        headers={"Authorization": f"Bearer {ADMIN_KEY}", "Idempotency-Key": "k"},
+    ) as admin:
+        key = admin.post("/keys", json={"name": "api", "role": "service"}).json()["key"]
+        admin.post("/customers", json={"external_id": "ann"}).raise_for_status()
+    monkeypatch.setenv("TALLY_URL", server.url)
+    monkeypatch.setenv("TALLY_API_KEY", key)
+    [program] = blocks(DOCS / "how-to" / "meter-an-api.md", "python")
+    names: dict[str, Any] = {}
+    exec(program, names)  # noqa: S102 - the program of the document
+    running = ThreadServer(names["app"])
+    found = httpx.get(f"{running.url}/lookup/7", headers={"X-Key": "secret-of-ann"})
+    assert (7, "999") == (found.json(), found.headers["tally-balance"])
+    assert 401 == httpx.get(f"{running.url}/lookup/7").status_code
+    running.stop()
+
+
+@pytest.mark.slow
+def test_metering_a_function(server: Server, tmp_path: Path) -> None:
+    """The program of the document prints what stands below it."""
+    page = DOCS / "how-to" / "meter-a-function.md"
+    [program], [shown] = blocks(page, "python"), blocks(page, "text")
+    (tmp_path / "paid_function.py").write_text(program)
+    user = {"email": "ada@example.com", "password": "correct horse battery"}
+    token = httpx.post(f"{server.url}/api/v1/auth/register", json=user).json()["token"]
+    environ = os.environ | {"TALLY_URL": server.url, "TALLY_API_KEY": token}
+    command = [sys.executable, str(tmp_path / "paid_function.py")]
+    done = subprocess.run(command, env=environ, check=True, capture_output=True, text=True)
+    assert shown == done.stdout
 
 
 def test_the_tools_for_agents_are_those_that_the_page_lists(tmp_path: Path) -> None:

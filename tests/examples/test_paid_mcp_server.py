@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from fastmcp.client.transports import StreamableHttpTransport
 
-from tests.doors.api.door import wait_until
 from tests.doors.mcp.agent import Agent
-from tests.servers import clean_environ, free_port
-
-ROOT = Path(__file__).parent.parent.parent
+from tests.examples.processes import running
 
 pytestmark = pytest.mark.slow
 
@@ -22,18 +17,8 @@ pytestmark = pytest.mark.slow
 @pytest.fixture
 def url(database_url: str, tmp_path: Path) -> Iterator[str]:
     """Where the example listens."""
-    port = free_port()
-    environ = clean_environ() | {"TALLY_DATABASE_URL": database_url, "PORT": str(port)}
-    with (tmp_path / "out").open("wb") as out:
-        command = [sys.executable, str(ROOT / "examples" / "paid_mcp_server.py")]
-        process = subprocess.Popen(command, cwd=tmp_path, env=environ, stdout=out, stderr=out)
-    address = f"http://127.0.0.1:{port}/mcp"
-    try:
-        wait_until(lambda: b"running on" in (tmp_path / "out").read_bytes(), seconds=60)
-        yield address
-    finally:
-        process.kill()
-        process.wait()
+    with running("paid_mcp_server", database_url, tmp_path) as address:
+        yield f"{address}/mcp"
 
 
 def test_the_example(url: str) -> None:
