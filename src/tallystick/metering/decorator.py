@@ -177,6 +177,11 @@ class _Call:
         if self.held is not None and (quantity is None or quantity > 0):
             self._done(await self.metering.end_async(self.held, quantity))
 
+    def note(self, items: list[Any], item: object) -> None:
+        """Keep what was given, if that is what it is charged by: a stream may be endless."""
+        if self.held is not None and self.rule.used is not None:
+            items.append(item)
+
     def end_early(self, items: object) -> None:
         try:
             self.end(items)
@@ -258,7 +263,7 @@ def _generator(metered: _Metered) -> Function:
                 except StopIteration as done:
                     call.end(items)
                     return done.value
-                items.append(item)
+                call.note(items, item)
                 try:
                     step = partial(inner.send, (yield item))
                 except GeneratorExit:
@@ -291,7 +296,7 @@ def _async_generator(metered: _Metered) -> Function:
                     # Whoever asks for no more may leave while the next item is being made.
                     await call.end_early_async(items)
                     raise
-                items.append(item)
+                call.note(items, item)
                 try:
                     step = partial(inner.asend, (yield item))
                 except GeneratorExit:
