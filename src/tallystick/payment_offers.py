@@ -37,7 +37,8 @@ async def offered(context: Context | None, result: ToolResult) -> ToolResult:
     url = next((facts[name] for name in PAGES if facts.get(name)), None)
     if url is None:
         return result
-    message = _MESSAGE.format(detail=str(facts.get("detail", "more credits are needed")).capitalize())
+    detail = str(facts.get("detail", "more credits are needed"))
+    message = _MESSAGE.format(detail=detail[:1].upper() + detail[1:])  # units keep their spelling
     return await offer_to_pay(context, url, message=message) or result
 
 

@@ -54,7 +54,7 @@ class Till:
         needed, there = 10_000_000, 4_000_000
         return refused(
             InsufficientCredits(
-                unit="credits", required=needed, available=there, limit_source="wallet", topup_url=TOP_UP
+                unit="rUv", required=needed, available=there, limit_source="wallet", topup_url=TOP_UP
             )
         )
 
@@ -87,7 +87,7 @@ def test_a_refusal_is_shown_once_and_told_in_its_text(mode: str, says: str) -> N
     assert TOP_UP in result.content[0].text
     [(message, url)] = shown.pages
     assert TOP_UP == url
-    assert message.startswith("10 credits needed, 4 credits available in wallet: 6 credits short.")
+    assert message.startswith("10 rUv needed, 4 rUv available in wallet: 6 rUv short.")
 
 
 @pytest.mark.parametrize("mode", VERSIONS)
