@@ -206,6 +206,34 @@ def test_an_async_generator(till: Till) -> None:
     assert (94, 0) == till.figures()
 
 
+def test_an_async_generator_that_is_cancelled_before_its_first_item(till: Till) -> None:
+    """Nothing was given, so it costs nothing, also where its price is fixed; after the first, it costs the whole."""
+    given = asyncio.Event()
+
+    @metered(till, "search")
+    async def rows(before: int) -> AsyncGenerator[int]:
+        for number in range(before):
+            yield number
+        given.set()
+        await asyncio.sleep(10)
+
+    async def work(before: int) -> None:
+        async def read() -> list[int]:
+            return [each async for each in rows(before)]
+
+        given.clear()
+        task = asyncio.create_task(read())
+        await given.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    till.run(work(0))
+    assert (100, 0) == till.figures()
+    till.run(work(1))
+    assert (98, 0) == till.figures()
+
+
 def test_who_pays(till: Till) -> None:
     """Whoever the arguments say, and nobody runs it for nothing."""
     till.add("bob")

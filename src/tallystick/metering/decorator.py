@@ -160,6 +160,7 @@ class _Call:
     order: Order
     arguments: dict[str, Any]
     held: Held | None = None
+    has_given: bool = False  # something, of a generator
 
     def begin(self) -> None:
         self.held = self.metering.begin(self.rule, self.order)
@@ -179,6 +180,7 @@ class _Call:
 
     def note(self, items: list[Any], item: object) -> None:
         """Keep what was given, if that is what it is charged by: a stream may be endless."""
+        self.has_given = True
         if self.held is not None and self.rule.used is not None:
             items.append(item)
 
@@ -294,7 +296,8 @@ def _async_generator(metered: _Metered) -> Function:
                     return
                 except CancelledError:
                     # Whoever asks for no more may leave while the next item is being made.
-                    await call.end_early_async(items)
+                    if call.has_given:
+                        await call.end_early_async(items)
                     raise
                 call.note(items, item)
                 try:
