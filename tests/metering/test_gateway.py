@@ -309,10 +309,10 @@ def test_an_upstream_that_dies_is_started_again(place: Place) -> None:
 
     async def work() -> None:
         async with asking(place.stdio("--upstream", CHILD, "--customer", "ann")) as client:
-            first = (await call(client, "surroundings")).data["pid"]
+            first = (await call(client, "surroundings")).structured_content["pid"]
             assert "upstream_unavailable" == code(await call(client, "crash"))
             assert (100, 0) == place.figures()
-            second = (await call(client, "surroundings")).data["pid"]
+            second = (await call(client, "surroundings")).structured_content["pid"]
             assert first != second
 
     asyncio.run(work())
@@ -326,7 +326,7 @@ def test_a_child_sees_nothing_that_it_was_not_given(place: Place) -> None:
         environ = {"TALLY_API_KEY": place.keys["bob"], "OTHER": "o"}
         async with asking(place.stdio(*options, environ=environ)) as client:
             await call(client, "look_up", word="x")
-            found: dict[str, str] = (await call(client, "surroundings")).data["environ"]
+            found: dict[str, str] = (await call(client, "surroundings")).structured_content["environ"]
             return found
 
     environ = asyncio.run(work())
@@ -404,7 +404,7 @@ def test_over_http_each_caller_pays(place: Place, over_http: bool) -> None:  # n
             more = {"X-Trace": "t1", "X-Other": "o", "Cookie": "c=1"}
             shown = StreamableHttpTransport(address, auth=place.keys["ann"], headers=more)
             async with asking(shown) as ann:
-                headers = (await call(ann, "surroundings")).data["headers"]
+                headers = (await call(ann, "surroundings")).structured_content["headers"]
                 if over_http:
                     assert ("Bearer s", "t1") == (headers["x-upstream"], headers["x-trace"])
                 assert not {"authorization", "x-other", "cookie"} & set(headers)
