@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from fastmcp import Client, FastMCP
-from fastmcp.utilities.tests import run_server_async
+from fastmcp.utilities.tests import asgi_client
 from fastmcp_tasks import TasksExtension, call_tool_task
 
 from tallystick.bootstrap import Tally
@@ -83,7 +83,7 @@ def test_a_task_over_http(tally: Tally) -> None:
 
     async def work() -> None:
         may_end = asyncio.Event()
-        async with run_server_async(serving(tally, may_end)) as address, Client(address) as client:
+        async with asgi_client(serving(tally, may_end)) as client:
             task = await call_tool_task(client, "work", {"most": 10})
             await until(tally, (100, 20))
             may_end.set()
