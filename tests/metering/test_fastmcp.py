@@ -258,6 +258,20 @@ def test_a_key_pays_once(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "conflict" == shop.refused("search", key="k", query="x")
 
 
+def test_repeats_at_once_run_once(shop: Shop) -> None:
+    """Whoever pays once does not have a tool run ten times: a repeat waits, and gets what the first one got."""
+
+    async def work() -> list[Any]:
+        async with Client(shop.server) as client:
+            meta = {"tallystick/idempotency-key": "k"}
+            calls = (client.call_tool("search", {"query": "x"}, meta=meta) for _ in range(10))
+            return list(await asyncio.gather(*calls))
+
+    receipts = [each.meta["tallystick/receipt"] for each in asyncio.run(work())]
+    assert (["x"], (98, 0)) == (shop.calls, shop.figures())
+    assert [receipts[0]] * 10 == receipts
+
+
 def test_a_key_belongs_to_a_customer(shop: Shop) -> None:
     """However customers and keys are named, one's key says nothing about another's; nor does a retry's about a key."""
     for name in ("ann:k", "ann"):

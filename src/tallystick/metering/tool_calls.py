@@ -9,11 +9,14 @@ import logging
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Final, Generic, Protocol, TypeVar
+
+import anyio
 
 from tallystick.core import errors
 from tallystick.metering.metering import Metering
@@ -70,6 +73,14 @@ class ToolCall:
     key: str | None
 
 
+@dataclass(slots=True)
+class _Turn:
+    """Whose turn it is among the calls with one key."""
+
+    lock: anyio.Lock = field(default_factory=anyio.Lock)
+    waiting: int = 0
+
+
 class ToolCharges(Generic[R]):
     """The rules of a server's tools, and the charging of their calls."""
 
@@ -79,6 +90,7 @@ class ToolCharges(Generic[R]):
         self._rules = {} if rules is None or callable(rules) else dict(rules)
         self._kept: OrderedDict[str, tuple[float, R]] = OrderedDict()
         self._following: set[asyncio.Task[None]] = set()
+        self._turns: dict[str, _Turn] = {}
         for name, rule in self._rules.items():
             self._check(rule, name)
 
@@ -115,23 +127,48 @@ class ToolCharges(Generic[R]):
             known = self._rule_of is not None or call.name in self._rules
             rule = await self._rule(call.name, None if known else await meta())
             order = None if rule is None else self._order(call, rule)
-            held = None if rule is None or order is None else await self._metering.begin_async(rule, order)
-        except Refused as refused:
-            return self._form.refused(error_of(refused))
-        except Exception:
-            # What it says may be nobody's business, and some clients would be told.
-            log.exception("%s is not served: its charge failed", call.name)
-            detail = "this call could not be charged, and was not made"
-            return self._form.refused({"code": "internal_error", "detail": detail})
-        if rule is None:
+        except Exception as error:  # noqa: BLE001 - whatever it is, nothing was done
+            return self._not_made(call, error)
+        if rule is None or order is None:
             return await work()
-        if held is not None and held.receipt is not None and (kept := self._kept_for(held.order)) is not None:
+        if call.key is None:
+            return await self._charged(call, rule, order, work)
+        async with self._turn(order.key):
+            return await self._charged(call, rule, order, work)
+
+    async def _charged(self, call: ToolCall, rule: Rule, order: Order, work: Callable[[], Awaitable[R]]) -> R:
+        try:
+            held = await self._metering.begin_async(rule, order)
+        except Exception as error:  # noqa: BLE001 - as above
+            return self._not_made(call, error)
+        if held is not None and held.receipt is not None and (kept := self._kept_for(order)) is not None:
             return kept
         mark = _inside.set(True)
         try:
             return await (work() if held is None else self._run(call, rule, held, work))
         finally:
             _inside.reset(mark)
+
+    def _not_made(self, call: ToolCall, error: Exception) -> R:
+        if isinstance(error, Refused):
+            return self._form.refused(error_of(error))
+        # What it says may be nobody's business, and some clients would be told.
+        log.error("%s is not served: its charge failed", call.name, exc_info=error)
+        detail = "this call could not be charged, and was not made"
+        return self._form.refused({"code": "internal_error", "detail": detail})
+
+    @asynccontextmanager
+    async def _turn(self, key: str) -> AsyncIterator[None]:
+        """One call with a key at a time: a repeat waits for the first, and gets what that one got."""
+        turn = self._turns.setdefault(key, _Turn())
+        turn.waiting += 1
+        try:
+            async with turn.lock:
+                yield
+        finally:
+            turn.waiting -= 1
+            if not turn.waiting:
+                self._turns.pop(key, None)
 
     async def _rule(self, name: str, meta: Mapping[str, Any] | None) -> Rule | None:
         try:

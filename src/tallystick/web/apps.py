@@ -96,7 +96,12 @@ def _leave(request: Request, heading: str, redirect: str, **answer: str | None) 
     """
     onward = with_answer(redirect, **answer, iss=tally_of(request).oauth.issuer)
     return page(
-        "account/leaving.html", heading=heading, onward=onward, place=place_of(redirect), **frame(request)
+        "account/leaving.html",
+        heading=heading,
+        onward=onward,
+        place=place_of(redirect),
+        forward=False,
+        **frame(request),
     )
 
 

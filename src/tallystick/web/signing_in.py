@@ -23,7 +23,7 @@ from tallystick.web.frame import FormOf, frame, page, plain, see_other, tally_of
 routes = APIRouter(include_in_schema=False)
 
 COOKIE: Final = "tally-session"
-PATHS: Final = ("/apps", "/oauth/consent")
+PATHS: Final = ("/billing", "/apps", "/oauth/consent")
 
 
 @dataclass(frozen=True, slots=True)

@@ -239,7 +239,7 @@ def test_the_page_is_safe(server: Installation, ada: Person) -> None:
     cookie = answer.headers["set-cookie"].lower()
     assert "httponly" in cookie
     assert "samesite=lax" in cookie
-    assert "/apps" == answer.headers["location"]
+    assert "/billing" == answer.headers["location"]
 
 
 def test_signing_in_leads_to_pages_of_ours_only(server: Installation, ada: Person) -> None:
@@ -248,7 +248,7 @@ def test_signing_in_leads_to_pages_of_ours_only(server: Installation, ada: Perso
         answer = ada.http.post(
             "/sign-in", data={"email": ada.email, "password": PASSWORD, "return_to": wrong}
         )
-        assert "/apps" == answer.headers["location"], wrong
+        assert "/billing" == answer.headers["location"], wrong
     wrong_password = Person(server.client(), ada.email).send("/sign-in", email=ada.email, password="no such")
     assert 422 == wrong_password.status_code
     assert "wrong" in wrong_password.text

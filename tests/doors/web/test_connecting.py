@@ -87,7 +87,7 @@ def test_somebody_denies_an_app(sqlite_url: str, tmp_path: Path) -> None:
         page.fill("input[name=email]", "ada@example.test")
         page.fill("input[name=password]", PASSWORD)
         page.click("button[value=register]")
-        page.wait_for_url("**/apps")
+        page.wait_for_url("**/billing")
         page.goto(f"{server.url}{app.ask().link}")
         page.click("button[value=deny]")
         page.wait_for_url("http://localhost:*/end")
