@@ -121,6 +121,28 @@ def test_a_coroutine_function(till: Till) -> None:
     assert (99, 0) == till.figures()
 
 
+def test_what_gives_something_to_await_is_charged_when_that_is_done(till: Till) -> None:
+    """An object that is called like a coroutine function is no other thing; what it raises costs nothing."""
+
+    class Caller:
+        async def __call__(self, n: int) -> int:
+            if n == 3:
+                raise ValueError(n)
+            return n
+
+    rows = metered(till, quantity=lambda n: n)(Caller())
+
+    async def work() -> None:
+        assert 2 == await rows(2)
+        with pytest.raises(ValueError, match="3"):
+            await rows(3)
+
+    till.run(work())
+    assert (99, 0) == till.figures()
+    with pytest.raises(ConfigurationError, match="@classmethod"):
+        metered(till)(cast("Callable[[], int]", classmethod(lambda _: 1)))
+
+
 def test_a_generator(till: Till) -> None:
     """Held when its first item is asked for, charged at its end by what it gave; all that one can do with it still works."""
 

@@ -241,6 +241,44 @@ def test_one_call_within_another_is_charged_once(shop: Shop) -> None:
     assert (96, 0) == shop.figures()
 
 
+def test_what_a_call_leaves_running_pays_for_itself(shop: Shop) -> None:
+    """A tool within another is paid by the outer one only as long as that runs."""
+    left: list[asyncio.Task[Any]] = []
+
+    @shop.server.tool(meta={"tallystick": {"meter": "search"}})
+    async def spawn() -> str:
+        """Leave a call of another tool running."""
+
+        async def later() -> Any:
+            await asyncio.sleep(0.2)
+            return await shop.server.call_tool("search", {"query": "later"})
+
+        left.append(asyncio.create_task(later()))
+        return "spawned"
+
+    async def work() -> None:
+        async with Client(shop.server) as client:
+            await client.call_tool("spawn", {})
+            await left[0]
+
+    asyncio.run(work())
+    assert (["later"], (96, 0)) == (shop.calls, shop.figures())
+
+
+def test_a_price_without_a_meter_is_the_operators_matter(
+    shop: Shop, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The caller is told that there is a mistake, and the log says which."""
+
+    @shop.server.tool(meta={"tallystick": {"meter": "nope"}})
+    def wrong() -> str:
+        """Have a meter that there is not."""
+        return "never"
+
+    assert "configuration_error" == shop.refused("wrong")
+    assert "nope" in caplog.text
+
+
 def test_a_key_pays_once(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     """A repeat has the first receipt; with other arguments it is refused; after a failure it is a new try."""
     first, again = (shop.call("search", key="k", query="x").meta["tallystick/receipt"] for _ in range(2))

@@ -85,6 +85,15 @@ def test_a_function_that_fails_is_told_without_its_words() -> None:
         {"meter": "m", "when_away": {"quantity": 0}},
         {"meter": "m", "when_away": {"amount": 1}},
         {"meter": "m", "price": 1},
+        {"meter": 5},
+        {"amount": 1, "unit": ""},
+        {"amount": float("nan")},
+        {"amount": float("inf")},
+        {"amount": 10**40},
+        {"meter": "m", "quantity": float("nan")},
+        {"meter": "m", "when_away": []},
+        {"meter": "m", "when_away": {"quantity": float("inf")}},
+        {"meter": "m", "when_away": {"quantity": 1, "seconds": 1.5}},
         "m",
     ],
 )
@@ -114,9 +123,11 @@ def test_the_seller_keeps_the_remainder(value: Decimal) -> None:
     assert -6 <= int(rounded.as_tuple().exponent)
 
 
-@pytest.mark.parametrize("value", ["NaN", "Infinity", "1e30"])
+@pytest.mark.parametrize("value", ["NaN", "Infinity", "1e30", "1e40"])
 def test_what_is_no_quantity_is_refused(value: str) -> None:
     """Neither before the call nor after it does such a number reach the ledger."""
     with pytest.raises(ValidationFailed):
         Rule(meter="m", quantity=lambda _: Decimal(value)).held_for(ASKED)
+    with pytest.raises(ValidationFailed):
+        Rule(amount=1, quantity="arguments").held_for({}, arguments=10**40)
     assert None is Rule(meter="m", used=lambda _, __: float(value)).used_for(ASKED, "")

@@ -15,10 +15,10 @@ import logging
 import secrets
 import threading
 from asyncio import CancelledError
-from collections.abc import AsyncGenerator, Callable, Generator, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar, cast
 
@@ -92,6 +92,10 @@ def meter(
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
         name = getattr(function, "__qualname__", repr(function))
+        if not callable(function):
+            raise errors.ConfigurationError(
+                f"{name}: expected a function; @meter stands below @classmethod and the like"
+            )
         signature = inspect.signature(function)
         try:
             metered = _Metered(
@@ -204,6 +208,10 @@ class _Call:
         if self.held is not None:
             await self.metering.give_back_async(self.held)
 
+    def handed_on(self) -> _Call:
+        """A call with nothing to give back, in place of this one, which somebody else ends."""
+        return replace(self, held=None)
+
     def _used(self, result: object) -> Quantity | None:
         if self.held is None:
             return None
@@ -229,12 +237,25 @@ def _wrapped(metered: _Metered) -> Function:
         call.begin()
         try:
             result = metered.function(*args, **kwargs)
+            if inspect.isawaitable(result):
+                # What it returns is not done yet: it is charged when it is.
+                call, begun = call.handed_on(), call
+                return _awaited(begun, result)
             call.end(result)
         finally:
             call.give_back()
         return result
 
     return run
+
+
+async def _awaited(call: _Call, result: Awaitable[object]) -> object:
+    try:
+        found = await result
+        await call.end_async(found)
+    finally:
+        await call.give_back_async()
+    return found
 
 
 def _coroutine(metered: _Metered) -> Function:

@@ -233,7 +233,7 @@ def _refused(error: TallyError) -> Refused:
             errors.ServiceUnavailable, "the billing server is away: try again", retry_after_seconds=1
         )
         sent = not (own_key or isinstance(error, ServerUnreachable))
-        log.info("the billing server is away: %s", error)
+        log.warning("the billing server is away: %s", error)
         return Away(said.problem, {"Retry-After": "1"}, was_sent=sent)
     return Refused(error.fields, _headers(error))
 

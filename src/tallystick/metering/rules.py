@@ -15,10 +15,12 @@ from dataclasses import dataclass, fields
 from decimal import ROUND_CEILING, Decimal, InvalidOperation
 from typing import Any, Final, Literal
 
+from tallystick.core.amounts import MAX_AMOUNT_MICROS, MICROS
 from tallystick.core.errors import ConfigurationError, Refusal, ValidationFailed
 
 META: Final = "tallystick"
 MICRO: Final = Decimal("0.000001")
+MOST: Final = MAX_AMOUNT_MICROS // MICROS  # what the ledger takes at once
 _PATH: Final = re.compile(r"(arguments|result|request|response)(\.[A-Za-z0-9_-]+)*")
 _BEFORE: Final = ("arguments", "request")  # what is known when credits are held
 
@@ -42,7 +44,7 @@ class Lease:
 
     def __post_init__(self) -> None:
         """Raise ``ConfigurationError`` for what is no lease."""
-        if not (_is_number(self.quantity) and self.quantity and _is_number(self.seconds) and self.seconds):
+        if not (_is_number(self.quantity) and self.quantity and _is_whole(self.seconds) and self.seconds):
             raise ConfigurationError("expected a lease to have a quantity and whole seconds, both above 0")
 
 
@@ -71,10 +73,14 @@ class Rule:
         """Raise ``ConfigurationError`` for what is no rule."""
         if (self.meter is None) == (self.amount is None):
             raise ConfigurationError("expected a rule to have either a meter or an amount")
-        if self.meter is not None and (not self.meter or self.unit is not None):
-            raise ConfigurationError("expected meter to be a name, and a unit only beside an amount")
+        if not all(_is_name(name) for name in (self.meter, self.unit) if name is not None):
+            raise ConfigurationError("expected meter and unit to be names")
+        if self.meter is not None and self.unit is not None:
+            raise ConfigurationError("expected a unit only beside an amount")
         if self.amount is not None and not _is_number(self.amount):
-            raise ConfigurationError(f"expected amount to be a number of at least 0, found {self.amount!r}")
+            raise ConfigurationError(
+                f"expected amount to be a number from 0 to {MOST:,}, found {self.amount!r}"
+            )
         if not (_is_number(self.quantity) or callable(self.quantity)):
             _check_path(self.quantity, "quantity", _BEFORE)
         if self.used is not None and not callable(self.used):
@@ -82,7 +88,7 @@ class Rule:
         words = self.charge_on in {"success", "always"} if isinstance(self.charge_on, str) else False
         if not (words or _are_statuses(self.charge_on)):
             raise ConfigurationError("expected charge_on to be success, always, or a list of HTTP statuses")
-        if self.when_away not in {"closed", "open"} and not isinstance(self.when_away, Lease):
+        if not isinstance(self.when_away, Lease) and self.when_away not in ("closed", "open"):
             raise ConfigurationError("expected when_away to be closed, open, or a lease")
 
     @property
@@ -160,7 +166,17 @@ def _exact(value: object) -> object:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | Decimal) and not isinstance(value, bool) and value >= 0
+    if not isinstance(value, int | Decimal) or isinstance(value, bool):
+        return False
+    return Decimal(value).is_finite() and 0 <= value <= MOST
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and _is_number(value)
+
+
+def _is_name(value: object) -> bool:
+    return isinstance(value, str) and bool(value)
 
 
 def _are_statuses(value: object) -> bool:
@@ -206,6 +222,8 @@ def _measure(found: object) -> Quantity:
     if isinstance(found, bool) or found is None:
         raise TypeError(found)
     if isinstance(found, int):
+        if abs(found) > MOST:
+            raise ValueError(found)
         return found
     if isinstance(found, float | Decimal):
         return up_to_micro(Decimal(repr(found)) if isinstance(found, float) else found)
@@ -216,7 +234,7 @@ def _measure(found: object) -> Quantity:
 
 def up_to_micro(value: Decimal) -> Decimal:
     """A number rounded up to its sixth decimal. Raises ``ValueError`` for what is no number, or a huge one."""
-    if not value.is_finite():
+    if not value.is_finite() or abs(value) > MOST**2:
         raise ValueError(value)
     try:
         return value.quantize(MICRO, rounding=ROUND_CEILING)

@@ -30,11 +30,22 @@ RECEIPT: Final = "tallystick/receipt"
 PRICE: Final = "tallystick/price"
 FIRST_MODERN: Final = "2026-07-28"  # of the protocol: without sessions, and a server asks nothing by itself
 _MOST_KEPT: Final = 256
+_NO_PRICE: Final = "the price of this tool cannot be read: tell its operator"
 _NOT_FACTS: Final = frozenset({"type", "title", "status", "request_id", "code", "detail"})
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class _Within:
+    """A metered call, and whether it still runs: what it left running pays for itself afterwards."""
+
+    runs: bool = True
+
+
 # A tool that calls another, and a server that is mounted in another, run the middleware again within one call.
-_inside: ContextVar[bool] = ContextVar("tallystick_metered", default=False)
+_inside: ContextVar[_Within | None] = ContextVar("tallystick_metered", default=None)
+_OPERATORS: Final = frozenset({"UNKNOWN_METER", "UNKNOWN_UNIT"})  # nothing that a caller can do about
 
 R = TypeVar("R")
 Customer = Callable[[], str | None] | str | None
@@ -121,7 +132,8 @@ class ToolCharges(Generic[R]):
         work: Callable[[], Awaitable[R]],
     ) -> R:
         """Make a call and charge for it, or refuse before anything was done. ``meta`` gives the tool's own."""
-        if _inside.get():
+        around = _inside.get()
+        if around is not None and around.runs:
             return await work()
         try:
             known = self._rule_of is not None or call.name in self._rules
@@ -143,13 +155,18 @@ class ToolCharges(Generic[R]):
             return self._not_made(call, error)
         if held is not None and held.receipt is not None and (kept := self._kept_for(order)) is not None:
             return kept
-        mark = _inside.set(True)
+        within = _Within()
+        mark = _inside.set(within)
         try:
             return await (work() if held is None else self._run(call, rule, held, work))
         finally:
+            within.runs = False
             _inside.reset(mark)
 
     def _not_made(self, call: ToolCall, error: Exception) -> R:
+        if isinstance(error, Refused) and error.code in _OPERATORS:
+            log.error("%s is not served: %s", call.name, error.detail)
+            error = refusal(errors.ConfigurationError, _NO_PRICE)
         if isinstance(error, Refused):
             return self._form.refused(error_of(error))
         # What it says may be nobody's business, and some clients would be told.
@@ -180,8 +197,7 @@ class ToolCharges(Generic[R]):
                 self._check(rule, name)
         except errors.ConfigurationError as error:
             log.error("%s is not served: its price cannot be read: %s", name, error.detail)  # noqa: TRY400
-            message = "the price of this tool cannot be read: tell its operator"
-            raise refusal(errors.ConfigurationError, message) from error
+            raise refusal(errors.ConfigurationError, _NO_PRICE) from error
         if rule is None and name in await self._metering.prices_async():
             rule = Rule(meter=name)
         return rule
