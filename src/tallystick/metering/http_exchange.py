@@ -20,7 +20,6 @@ from tallystick.metering.http_answers import (
     refused_as,
     shown_to_clients,
 )
-from tallystick.metering.http_routes import tidied
 from tallystick.metering.http_views import Request, Response, Scope, headers_of
 from tallystick.metering.metering import Metering
 from tallystick.metering.orders import Held, Receipt, Refused
@@ -28,7 +27,7 @@ from tallystick.metering.rules import Rule
 
 _FIRST_ERROR: Final = 400
 _WITHOUT_BODY: Final = frozenset({204, 205, 304})
-_REDIRECTS: Final = range(301, 309)
+_SLASH_REDIRECTS: Final = frozenset({307, 308})  # as frameworks send them
 _LOOK_SECONDS: Final = 0.01
 _LOOKS: Final = 16
 
@@ -100,7 +99,7 @@ class Exchange:
         self._incoming, self._send, self._charged = incoming, send, charged
         self._most, self._keeps = most, keeps
         self._name = held.order.description
-        self._path = tidied(request.scope["path"])  # routers change it
+        self._path = request.scope["path"]  # routers change it
         self._response: Response | None = None
         self._start: Message = {}
         self._waiting: list[Message] = []  # what is not sent yet, from the start on
@@ -172,10 +171,25 @@ class Exchange:
             return True
         if charge_on != "success":
             return response.status in charge_on
-        if response.status in _REDIRECTS and "location" in response.headers:
-            # A router that wants a slash more, or one less, sends the client to the right address, which is charged.
-            return tidied(unquote(urlsplit(response.headers["location"]).path)) != self._path
-        return response.status < _FIRST_ERROR
+        return response.status < _FIRST_ERROR and not self._is_for_a_slash(response)
+
+    def _is_for_a_slash(self, response: Response) -> bool:
+        """Whether a router that wants a slash more, or one less, sends the client to what is charged."""
+        if response.status not in _SLASH_REDIRECTS:
+            return False
+        try:
+            to = urlsplit(response.headers.get("location", ""))
+        except ValueError:
+            return False
+        scope, path = self._request.scope, unquote(to.path)
+        query = scope.get("query_string", b"").decode("latin-1")
+        return (
+            (not to.netloc or to.netloc.lower() == self._request.headers.get("host", "").lower())
+            and (unquote(to.query), to.fragment) == (unquote(query), "")
+            and path.startswith("/")
+            and path != self._path
+            and _segments(path) == _segments(self._path)
+        )
 
     async def _continue(self, response: Response, message: Message) -> None:
         response.add(message.get("body", b""))
@@ -274,3 +288,7 @@ class Exchange:
         except Exception:
             log.exception("what was held for %s could not be given back: it comes back by itself", self._name)
         self._is_settled = True
+
+
+def _segments(path: str) -> list[str]:
+    return [each for each in path.split("/") if each]
