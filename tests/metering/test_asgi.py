@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 from fastapi import FastAPI, Request, Response
-from fastapi.responses import StreamingResponse
+from fastapi.responses import RedirectResponse, StreamingResponse
 from litestar import Litestar, get
 from litestar.middleware import DefineMiddleware
 from starlette.applications import Starlette
@@ -332,6 +332,71 @@ def test_which_answers_cost(shop: Shop, url: str, cost: int) -> None:
     """Success, or always, or some statuses; never an exception, nor a router's redirect to the same with a slash."""
     answer = shop.get(url)
     assert ((100 - cost, 0), cost > 0) == (shop.figures(), "tally-charge" in answer.headers)
+
+
+@pytest.mark.parametrize(
+    ("status", "url", "cost"),
+    [
+        (307, "/go/", 0),
+        (308, "//go", 2),  # another host
+        (307, "http://app.test/go/", 0),
+        (302, "/go/", 2),
+        (307, "/go", 2),
+        (307, "/go/?id=secret", 2),
+        (307, "/go/#secret", 2),
+        (307, "https://cdn.example.com/go/", 2),
+        (303, "/go?id=secret", 2),
+        (307, "go/", 2),
+    ],
+)
+def test_only_a_redirect_to_the_same_with_a_slash_is_free(
+    till: Till, status: int, url: str, cost: int
+) -> None:
+    """One that leads to a result is a result, and costs."""
+    app = FastAPI()
+    app.get("/go")(lambda: RedirectResponse(url, status))
+    app.add_middleware(
+        TallyASGIMiddleware,
+        client=till.metering,
+        rules={"GET /go": Rule(meter="search")},
+        customer="ann",
+    )
+    answer = till.ask(app, "GET", "http://app.test/go")
+    assert (status, (100 - cost, 0)) == (answer.status_code, till.figures())
+
+
+def test_no_spelling_of_a_path_runs_a_handler_for_nothing(till: Till) -> None:
+    """Routers are given the path as it came, and some of them read it otherwise; one that fits two prices is refused."""
+    ran: list[str] = []
+
+    async def handler(request: Any) -> JSONResponse:
+        ran.append(request.url.path)
+        return JSONResponse("found")
+
+    templates = ("/lookup/{id}", "/files/{rest:path}", "/dear")
+    app = Starlette(routes=[Route(template, handler) for template in templates])
+    rule = Rule(meter="search")
+    rules = {f"GET {template}": rule for template in templates[:2]} | {"GET /dear": Rule(meter="rows")}
+    paid = TallyASGIMiddleware(app, client=till.metering, rules=rules, customer="ann")
+
+    async def get_raw(path: str) -> int:
+        sent: list[Any] = []
+
+        async def receive() -> Any:
+            return {"type": "http.request", "body": b"", "more_body": False}
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        scope = {"type": "http", "method": "GET", "path": path, "headers": [], "query_string": b""}
+        await paid(scope, receive, send)
+        return int(sent[0]["status"])
+
+    paths = ["/lookup/..", "/lookup/.", "/files/", "/files/../about", "/files/a/../../about", "/lookup/7\n"]
+    for number, path in enumerate(paths, 1):
+        assert (200, 100 - 2 * number) == (till.run(get_raw(path)), till.figures()[0]), path
+    assert 422 == till.run(get_raw("/files/../dear"))
+    assert (len(paths), (88, 0)) == (len(ran), till.figures())
 
 
 def test_methods_that_only_look_cost_nothing(shop: Shop) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tallystick.core.errors import ConfigurationError
+from tallystick.core.errors import ConfigurationError, ValidationFailed
 from tallystick.metering import Rule
 from tallystick.metering.http_answers import Answers, Kept
 from tallystick.metering.http_routes import Routes
@@ -60,6 +60,16 @@ def found(request: str, root_path: str = "") -> tuple[str, dict[str, str]] | Non
         ("OPTIONS /any", None),
         ("PUT /tree/a/b", ("PUT /tree/{rest:path}", {"rest": "a/b"})),
         ("PUT /tree", None),
+        ("PUT /tree/", ("PUT /tree/{rest:path}", {"rest": ""})),
+        ("PUT /tree/..", ("PUT /tree/{rest:path}", {"rest": ".."})),
+        ("PUT /tree/a/../../about", ("PUT /tree/{rest:path}", {"rest": "a/../../about"})),
+        ("POST /enrich/..", ("POST /enrich/{id}", {"id": ".."})),
+        ("POST /enrich/.", ("POST /enrich/{id}", {"id": "."})),
+        ("POST //enrich//../", ("POST /enrich/{id}", {"id": ".."})),
+        ("GET /files/../about", ("GET /files/*", {})),
+        ("GET /files/x/../free/a", ("GET /files/*", {})),
+        ("GET /files/free//a/", None),
+        ("GET /a+b\n", ("GET /a+b", {})),
         ("GET /a+b", ("GET /a+b", {})),
         ("GET /aab", None),
         ("DELETE /", ("DELETE /", {})),
@@ -67,8 +77,21 @@ def found(request: str, root_path: str = "") -> tuple[str, dict[str, str]] | Non
     ],
 )
 def test_the_first_route_that_fits_counts(request_line: str, expected: Any) -> None:
-    """Methods as they are named, parameters by segments, slashes and dots as the most lenient router reads them."""
+    """Methods as they are named, parameters by segments; nothing is free that any router may read as what has a price."""
     assert expected == found(request_line)
+
+
+@pytest.mark.parametrize("path", ["/dear/../cheap", "/dear//../cheap", "/b//c"])
+def test_a_path_that_fits_two_prices_is_refused(path: str) -> None:
+    """Routers differ in which of the two they run; the same price, or a closing slash, is no question."""
+    cheap, dear = Rule(meter="cheap"), Rule(meter="dear")
+    rules: dict[str, Rule | None] = {"GET /cheap": cheap, "GET /b/c": cheap, "GET /dear/{rest:path}": dear}
+    routes = Routes({**rules, "GET /b/{rest:path}": dear})
+    with pytest.raises(ValidationFailed):
+        routes.find({"method": "GET", "path": path})
+    same = Routes(dict.fromkeys([*rules, "GET /b/{rest:path}"], dear)).find({"method": "GET", "path": path})
+    closing = routes.find({"method": "GET", "path": "/dear/x/"})
+    assert (dear, "x/") == (same and same.rule, closing and closing.params["rest"])
 
 
 @pytest.mark.parametrize(

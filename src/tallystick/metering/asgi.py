@@ -100,7 +100,11 @@ class TallyASGIMiddleware:
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:  # noqa: ANN401 - each framework has its types
         """Serve a request, and charge for it if its route has a price."""
-        route = self._routes.find(scope) if scope["type"] == "http" else None
+        try:
+            route = self._routes.find(scope) if scope["type"] == "http" else None
+        except errors.ValidationFailed as failed:
+            await refuse(send, refused_as(failed))
+            return
         # The same middleware twice, as in an app and in one that is mounted in it, charges once.
         if route is None or route.rule in scope.get(_CHARGED, ()):
             await self._app(scope, receive, send)
@@ -238,4 +242,4 @@ def _fingerprint(request: Request, incoming: Incoming) -> str:
     scope = request.scope
     body = hashlib.sha256(incoming.body).hexdigest()
     query = scope.get("query_string", b"").decode("latin-1")
-    return digest([request.method, request.path, query, body, request.headers.get("content-length")])
+    return digest([request.method, scope["path"], query, body, request.headers.get("content-length")])

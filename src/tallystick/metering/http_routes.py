@@ -3,7 +3,8 @@
 - A route is ``POST /enrich/{id}``: a method, or ``*`` for each but HEAD and OPTIONS, and a template of a path. A
   parameter is one segment, ``{rest:path}`` is all that follows, and so is ``*`` as the last segment.
 - The first route that fits counts; one whose rule is None costs nothing.
-- Paths are compared without what some routers overlook: doubled and closing slashes, ``.`` and ``..``.
+- A path is read as it came, and without what some routers overlook: doubled and closing slashes, ``.`` and ``..``. It
+  is only free where no reading of it has a price, and refused where two have different ones.
 """
 
 from __future__ import annotations
@@ -14,11 +15,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from tallystick.core.errors import ConfigurationError
+from tallystick.core.errors import ConfigurationError, ValidationFailed
 from tallystick.metering.rules import Rule
 
 _ROUTE: Final = re.compile(r"(\*|[A-Z]+) (/\S*)")
 _PARAMETER: Final = re.compile(r"\{([A-Za-z_]\w*)(?::(\w+))?\}", re.ASCII)
+_SLASHES: Final = re.compile("/+")
 _ONLY_WHERE_NAMED: Final = frozenset({"HEAD", "OPTIONS"})
 _REQUEST: Final = ("query", "params", "headers", "json")
 _RESPONSE: Final = ("headers", "json", "size_bytes", "chunk_count")
@@ -43,26 +45,45 @@ class Routes:
                 _check(name, rule, set(pattern.groupindex))
 
     def find(self, scope: Mapping[str, Any]) -> Route | None:
-        """The route of a request, if it costs something."""
+        """The route of a request, if it costs something. Raises ``ValidationFailed`` for one that fits two prices."""
         method = scope["method"].upper()
         for path in paths_of(scope):
-            for name, wanted, pattern, rule in self._routes:
-                if wanted != method and (wanted != "*" or method in _ONLY_WHERE_NAMED):
-                    continue
-                if (matched := pattern.fullmatch(path)) is not None:
-                    return None if rule is None else Route(name, rule, matched.groupdict())
+            fits = [self._fitting(method, reading) for reading in _readings(path)]
+            priced = [route for route in fits if route is not None]
+            if any(route.rule != priced[0].rule for route in priced) and _is_untidy(path):
+                raise ValidationFailed([("path", "expected one without doubled slashes, . and ..")])
+            if priced:
+                return priced[0]
+        return None
+
+    def _fitting(self, method: str, path: str) -> Route | None:
+        for name, wanted, pattern, rule in self._routes:
+            if wanted != method and (wanted != "*" or method in _ONLY_WHERE_NAMED):
+                continue
+            if (matched := pattern.fullmatch(path)) is not None:
+                return None if rule is None else Route(name, rule, matched.groupdict())
         return None
 
 
 def paths_of(scope: Mapping[str, Any]) -> list[str]:
-    """The path below where the app is mounted, tidied; two where routers do not agree on it."""
+    """The path below where the app is mounted; two where routers do not agree on it."""
     path, root = scope["path"], scope.get("root_path", "").rstrip("/")
     if not root or root not in path:
-        return [tidied(path)]
+        return [path]
     below = path.partition(root)[2]
     if path.startswith(root) and below[:1] in {"", "/"}:
-        return [tidied(below)]
-    return [tidied(path), tidied(below)]
+        return [below]
+    return [path, below]
+
+
+def _readings(path: str) -> list[str]:
+    """A path as routers may read it, the strictest of them first."""
+    slashed = _SLASHES.sub("/", f"/{path}")
+    return list(dict.fromkeys((path, slashed, slashed.rstrip("/") or "/", tidied(path))))
+
+
+def _is_untidy(path: str) -> bool:
+    return tidied(path) != (path.removesuffix("/") or "/")
 
 
 def tidied(path: str) -> str:
@@ -82,10 +103,11 @@ def _compiled(name: str) -> tuple[str, re.Pattern[str]]:
     path = path.removesuffix("/*") if any_rest else path
     pattern, end = "", 0
     for each in _PARAMETER.finditer(path):
-        segments = ".+" if each[2] == "path" else "[^/]+"
+        segments = ".*" if each[2] == "path" else "[^/]+"
         pattern += f"{_literal(name, path[end : each.start()])}(?P<{each[1]}>{segments})"
         end = each.end()
-    pattern += _literal(name, path[end:]) + ("(?:/.*)?" if any_rest else "")
+    # Starlette overlooks a line feed at the end.
+    pattern += _literal(name, path[end:]) + ("(?:/.*)?" if any_rest else "\\n?")
     try:
         return method, re.compile(pattern, re.DOTALL)
     except re.error as error:

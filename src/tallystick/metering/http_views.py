@@ -16,7 +16,7 @@ from decimal import Decimal
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
-from tallystick.metering.http_routes import paths_of
+from tallystick.metering.http_routes import paths_of, tidied
 
 _NUMBER: Final = re.compile(r"[0-9]{1,30}(\.[0-9]{1,30})?")
 _LINE_ENDS: Final = re.compile(r"\r\n|\n|\r")
@@ -50,7 +50,7 @@ class Request:
     @property
     def path(self) -> str:
         """The path below where the app is mounted, tidied."""
-        return paths_of(self.scope)[0]
+        return tidied(paths_of(self.scope)[0])
 
     @property
     def query(self) -> dict[str, str]:
