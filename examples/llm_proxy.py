@@ -44,7 +44,8 @@ def most(request: http_views.Request) -> int:
     """The most that a completion can use: what it is asked, and as long an answer as it may give."""
     asked = request.json
     answer = int(asked.get("max_completion_tokens") or asked.get("max_tokens") or MOST_TOKENS)
-    return tokens(json.dumps(asked["messages"])) + max(1, answer) * int(asked.get("n") or 1)
+    # All of the body: tools and schemas are paid for like messages.
+    return tokens(json.dumps(asked)) + max(1, answer) * max(1, int(asked.get("n") or 1))
 
 
 def used(request: http_views.Request, response: http_views.Response) -> int:
@@ -54,8 +55,17 @@ def used(request: http_views.Request, response: http_views.Response) -> int:
     chunks = [json.loads(event) for event in response.events if event != "[DONE]"]
     if chunks and chunks[-1].get("usage"):
         return int(chunks[-1]["usage"]["total_tokens"])
-    said = "".join(each["delta"].get("content") or "" for chunk in chunks for each in chunk["choices"])
-    return tokens(json.dumps(request.json["messages"])) + tokens(said)
+    said = (texts(each.get("delta")) for chunk in chunks for each in chunk.get("choices") or ())
+    return tokens(json.dumps(request.json)) + tokens("".join(said))
+
+
+def texts(part: object) -> str:
+    """All that a part of an answer says, but its role: words, thoughts, refusals, and arguments of tools."""
+    if isinstance(part, dict):
+        return "".join(texts(each) for name, each in part.items() if name != "role")
+    if isinstance(part, list):
+        return "".join(map(texts, part))
+    return part if isinstance(part, str) else ""
 
 
 async def complete(request: Request) -> Response:
@@ -80,7 +90,9 @@ async def complete(request: Request) -> Response:
 @asynccontextmanager
 async def lifespan(_: Starlette) -> AsyncIterator[dict[str, httpx.AsyncClient]]:
     """Keep the connections to the model."""
-    headers = {"Authorization": f"Bearer {os.environ.get('UPSTREAM_KEY', '')}", "Accept-Encoding": "identity"}
+    headers = {"Accept-Encoding": "identity"}
+    if key := os.environ.get("UPSTREAM_KEY"):
+        headers["Authorization"] = f"Bearer {key}"
     async with httpx.AsyncClient(
         base_url=os.environ["UPSTREAM_URL"], headers=headers, timeout=600
     ) as upstream:

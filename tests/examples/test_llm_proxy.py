@@ -29,6 +29,8 @@ async def complete(request: Request) -> Response:
     asked = await request.json()
     if asked["messages"][0]["content"] == "fail":
         return JSONResponse({"error": "overloaded"}, 503)
+    if asked["messages"][0]["content"] == "who":
+        return JSONResponse({"error": request.headers.get("authorization", "nobody")}, 503)
     words = asked["max_completion_tokens"]
     usage = {"total_tokens": PROMPT_TOKENS + words}
     if not asked.get("stream"):
@@ -38,7 +40,12 @@ async def complete(request: Request) -> Response:
 
     async def events() -> AsyncIterator[str]:
         for _ in range(words):
-            yield f"data: {json.dumps({'choices': [{'delta': {'content': 'word'}}], 'usage': None})}\n\n"
+            said = (
+                {"tool_calls": [{"function": {"arguments": "word"}}]}
+                if "tools" in asked
+                else {"content": "word"}
+            )
+            yield f"data: {json.dumps({'choices': [{'delta': said}], 'usage': None})}\n\n"
             await anyio.sleep(0.01)
         yield f"data: {json.dumps({'choices': [], 'usage': usage})}\n\n"
         yield "data: [DONE]\n\n"
@@ -89,14 +96,34 @@ def test_the_example(ann: httpx.Client) -> None:
     assert 401 == httpx.post(f"{ann.base_url}chat/completions", json=body()).status_code
 
 
-def test_whoever_hangs_up_pays_for_what_came(ann: httpx.Client, database_url: str) -> None:
+def test_tools_are_paid_for(ann: httpx.Client) -> None:
+    """What is held is for all of the body, not only its messages: a token costs 0.002."""
+    tools = [{"type": "function", "function": {"name": "x", "description": "long " * 400_000}}]
+    refused = ann.post("/chat/completions", json=body(max_tokens=1, tools=tools))
+    assert (402, "INSUFFICIENT_CREDITS") == (refused.status_code, refused.json()["code"])
+
+
+def test_a_model_that_wants_no_key(database_url: str, tmp_path: Path) -> None:
+    """It is sent none."""
+    model = ThreadServer(Starlette(routes=[Route("/v1/chat/completions", complete, methods=["POST"])]))
+    headers = {"Authorization": "Bearer secret-of-ann"}
+    with running("llm_proxy", database_url, tmp_path, UPSTREAM_URL=f"{model.url}/v1") as url:
+        answer = httpx.post(f"{url}/v1/chat/completions", json=body("who"), headers=headers)
+    model.stop()
+    assert (503, {"error": "nobody"}) == (answer.status_code, answer.json())
+
+
+@pytest.mark.parametrize(("more", "least"), [({}, 48), ({"tools": []}, 53)])
+def test_whoever_hangs_up_pays_for_what_came(
+    ann: httpx.Client, database_url: str, more: dict[str, Any], least: int
+) -> None:
     """About what was said until then, and not the thousand tokens that were held."""
-    with ann.stream("POST", "/chat/completions", json=body(max_tokens=1000, stream=True)) as stream:
+    with ann.stream("POST", "/chat/completions", json=body(max_tokens=1000, stream=True, **more)) as stream:
         lines = stream.iter_lines()
         for _ in range(20):
             next(lines)
     with Tally.open(database_url, economy="starter") as tally:
         wait_until(lambda: not tally.billing.balance(SYSTEM, customer="ann").held)
         paid_micros = 1000 * 10**6 - tally.billing.balance(SYSTEM, customer="ann").balance
-    # Ten words and the question are 27 tokens by the proxy's estimate; a few more words may have been on the way.
-    assert 27 * 2000 <= paid_micros < 150 * 2000
+    # Twenty words and the request are so many tokens by the proxy's estimate; a few more may have been on the way.
+    assert least * 2000 <= paid_micros < 150 * 2000
