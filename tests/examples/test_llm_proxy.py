@@ -98,8 +98,8 @@ def test_the_example(ann: httpx.Client) -> None:
 
 def test_tools_are_paid_for(ann: httpx.Client) -> None:
     """What is held is for all of the body, not only its messages: a token costs 0.002."""
-    tools = [{"type": "function", "function": {"name": "x", "description": "long " * 400_000}}]
-    refused = ann.post("/chat/completions", json=body(max_tokens=1, tools=tools))
+    tools = [{"type": "function", "function": {"name": "x", "description": "long " * 180_000}}]
+    refused = ann.post("/chat/completions", json=body(max_tokens=300_000, tools=tools))
     assert (402, "INSUFFICIENT_CREDITS") == (refused.status_code, refused.json()["code"])
 
 
