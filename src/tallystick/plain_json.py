@@ -52,3 +52,9 @@ def or_refused(schema: Mapping[str, Any]) -> dict[str, Any]:
     ways = [{"required": schema.get("required", [])}, {"required": ["error"]}]
     rest = {name: value for name, value in schema.items() if name != "required"}
     return {**rest, "properties": {**schema.get("properties", {}), "error": _ERROR}, "anyOf": ways}
+
+
+def key_in(meta: Mapping[str, Any] | None) -> str | None:
+    """The idempotency key in the meta of a request."""
+    key = None if meta is None else meta.get(IDEMPOTENCY_KEY)
+    return key if isinstance(key, str) else None

@@ -11,7 +11,7 @@ from fastmcp.tools import ToolResult
 
 from tallystick.core import errors
 from tallystick.core.refusal_facts import facts_of
-from tallystick.plain_json import IDEMPOTENCY_KEY, number
+from tallystick.plain_json import key_in, number
 
 
 class RefusedElsewhere(errors.Refusal):
@@ -40,5 +40,4 @@ def failed(code: str, detail: str, facts: Mapping[str, Any] | None = None) -> To
 def key_of(context: Context | None) -> str | None:
     """The caller's idempotency key, which a client sends beside the arguments."""
     request = None if context is None else context.request_context
-    key = None if request is None else (request.meta or {}).get(IDEMPOTENCY_KEY)
-    return key if isinstance(key, str) else None
+    return None if request is None else key_in(request.meta)

@@ -25,7 +25,6 @@ from tallystick.metering.http_answers import (
     Send,
     mistake,
     refuse,
-    refused_as,
     shown_to_clients,
 )
 from tallystick.metering.http_exchange import Exchange, Incoming
@@ -34,6 +33,7 @@ from tallystick.metering.http_views import BodyWanted, Request, needs_body
 from tallystick.metering.metering import Metering
 from tallystick.metering.orders import Held, Order, Refused
 from tallystick.metering.rules import Rule
+from tallystick.metering.steps import order_of, refused_as
 from tallystick.metering.tool_calls import digest
 
 if TYPE_CHECKING:
@@ -160,19 +160,14 @@ class TallyASGIMiddleware:
 
     async def _order(self, route: Route, request: Request, incoming: Incoming) -> Order:
         customer, rule = await self._payer(request), route.rule
-        try:
-            quantity = rule.held_for(request, request=request.facts(rule.quantity))
-        except errors.ValidationFailed as failed:
-            raise refused_as(failed) from failed
         key, depth = request.key, len(request.scope.get(_CHARGED, ()))
-        return Order(
+        return order_of(
+            rule,
+            request,
+            {"request": request.facts(rule.quantity)},
             # Digested, so that no name of a customer and no key of a client can stand for another's.
             key=f"http:{digest([customer, key or secrets.token_urlsafe(), depth])}",
             customer=customer,
-            meter=rule.meter,
-            amount=rule.amount,
-            unit=rule.unit,
-            quantity=quantity,
             description=route.name,
             # So that a key is only ever good for the same request.
             metadata={} if key is None else {"request": _fingerprint(request, incoming)},

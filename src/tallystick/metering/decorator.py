@@ -25,11 +25,10 @@ from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar, cast
 from tallystick.client import TallyClient
 from tallystick.core import errors
 from tallystick.metering.metering import Metering
-from tallystick.metering.orders import Held, Order, Receipt, Refused, plain
+from tallystick.metering.orders import Held, Order, Receipt, Refused
 from tallystick.metering.rules import Quantity, Rule
-from tallystick.metering.steps import refusal
+from tallystick.metering.steps import order_of, refusal
 from tallystick.metering.tool_calls import digest
-from tallystick.problem_details import document_of
 
 if TYPE_CHECKING:
     from tallystick.bootstrap import Tally
@@ -139,17 +138,12 @@ class _Metered:
             if not customer:
                 raise refusal(errors.NotAuthenticated, f"{self.name} has a price, and nobody is there to pay")
         key = None if self.key is None else self.key(arguments)
-        try:
-            quantity = self.rule.held_for(arguments, arguments=arguments)
-        except errors.ValidationFailed as failed:
-            raise Refused(document_of(failed, plain, base="")) from failed
-        order = Order(
+        order = order_of(
+            self.rule,
+            arguments,
+            {"arguments": arguments},
             key=f"call:{digest([self.name, customer, secrets.token_urlsafe() if key is None else key])}",
             customer=customer,
-            meter=self.rule.meter,
-            amount=self.rule.amount,
-            unit=self.rule.unit,
-            quantity=quantity,
             description=self.name,
         )
         return _Call(self.source or _default(), self.rule, order, arguments)

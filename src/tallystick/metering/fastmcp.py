@@ -24,9 +24,8 @@ from tallystick.metering.tool_calls import (
     ToolCall,
     ToolCharges,
     content_of,
-    key_in,
 )
-from tallystick.plain_json import or_refused
+from tallystick.plain_json import key_in, or_refused
 
 try:
     from tallystick.payment_offers import offered

@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final
 
-from tallystick.core import errors
 from tallystick.metering.orders import Receipt, Refused, plain
 from tallystick.metering.steps import REPEATS_FOR_SECONDS
-from tallystick.problem_details import document_of, headers_of, members
+from tallystick.problem_details import members
 
 _SHOWN: Final = frozenset({402, 403, 409, 413, 422, 429, 503})
 _MOST_KEPT: Final = 2**12
@@ -25,11 +24,6 @@ Send = Callable[[Message], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
 
 log = logging.getLogger(__name__)
-
-
-def refused_as(refusal: errors.Refusal) -> Refused:
-    """A refusal of the middleware's own."""
-    return Refused(document_of(refusal, plain, base=""), headers_of(refusal, 0))
 
 
 def mistake() -> Refused:

@@ -17,13 +17,13 @@ from tallystick.metering.http_answers import (
     mistake,
     receipt_headers,
     refuse,
-    refused_as,
     shown_to_clients,
 )
 from tallystick.metering.http_views import Request, Response, Scope, headers_of
 from tallystick.metering.metering import Metering
 from tallystick.metering.orders import Held, Receipt, Refused
 from tallystick.metering.rules import Rule
+from tallystick.metering.steps import refused_as
 
 _FIRST_ERROR: Final = 400
 _WITHOUT_BODY: Final = frozenset({204, 205, 304})

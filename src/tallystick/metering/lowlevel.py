@@ -21,9 +21,8 @@ from tallystick.metering.tool_calls import (
     ToolCall,
     ToolCharges,
     content_of,
-    key_in,
 )
-from tallystick.plain_json import or_refused
+from tallystick.plain_json import key_in, or_refused
 
 if TYPE_CHECKING:
     from tallystick.bootstrap import Tally

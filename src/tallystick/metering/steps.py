@@ -5,7 +5,7 @@ Each yields a ``Step`` and is sent its answer; ``run`` and ``run_async`` do the 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Generator, Mapping
 from dataclasses import replace
 from typing import Any, Final, TypeVar, cast
 
@@ -21,9 +21,10 @@ from tallystick.metering.orders import (
     Receipt,
     Refused,
     Take,
+    plain,
 )
-from tallystick.metering.rules import Quantity
-from tallystick.problem_details import members, status_of
+from tallystick.metering.rules import Quantity, Rule
+from tallystick.problem_details import document_of, headers_of, members, status_of
 
 REPEATS_FOR_SECONDS: Final = 600
 _RESOLVED: Final = frozenset({"HOLD_NOT_OPEN", "IDEMPOTENCY_KEY_REUSED"})
@@ -132,3 +133,35 @@ def refusal(kind: type[errors.Refusal], detail: str, **facts: object) -> Refused
     status, title = status_of(kind)
     problem = members(status, kind.code.upper(), title, detail, base="", request_id=None)
     return Refused({**problem, **facts})
+
+
+def refused_as(refused: errors.Refusal) -> Refused:
+    """A refusal that was raised here, as a problem with its headers."""
+    return Refused(document_of(refused, plain, base=""), headers_of(refused, 0))
+
+
+def order_of(
+    rule: Rule,
+    asked: object,
+    known: Mapping[str, object],
+    *,
+    key: str,
+    customer: str | None,
+    description: str,
+    metadata: Mapping[str, object] | None = None,
+) -> Order:
+    """What a call costs at most, by its rule. Raises ``Refused`` where what was asked does not tell the quantity."""
+    try:
+        quantity = rule.held_for(asked, **known)
+    except errors.ValidationFailed as failed:
+        raise refused_as(failed) from failed
+    return Order(
+        key=key,
+        customer=customer,
+        meter=rule.meter,
+        amount=rule.amount,
+        unit=rule.unit,
+        quantity=quantity,
+        description=description,
+        metadata=metadata or {},
+    )

@@ -22,9 +22,7 @@ from tallystick.core import errors
 from tallystick.metering.metering import Metering
 from tallystick.metering.orders import Held, Order, Receipt, Refused, plain
 from tallystick.metering.rules import Rule, rule_in
-from tallystick.metering.steps import REPEATS_FOR_SECONDS, refusal
-from tallystick.plain_json import IDEMPOTENCY_KEY
-from tallystick.problem_details import document_of
+from tallystick.metering.steps import REPEATS_FOR_SECONDS, order_of, refusal
 
 RECEIPT: Final = "tallystick/receipt"
 PRICE: Final = "tallystick/price"
@@ -207,18 +205,13 @@ class ToolCharges(Generic[R]):
         if customer is None and self._customer is not None:
             message = "this tool has a price, and nobody is there to pay: send an access token"
             raise refusal(errors.NotAuthenticated, message)
-        try:
-            quantity = rule.held_for(call.arguments, arguments=call.arguments)
-        except errors.ValidationFailed as failed:
-            raise Refused(document_of(failed, plain, base="")) from failed
-        return Order(
+        return order_of(
+            rule,
+            call.arguments,
+            {"arguments": call.arguments},
             # Digested, so that no name of a customer and no key of a client can stand for another's.
             key=f"mcp:{digest([customer, call.key or secrets.token_urlsafe()])}",
             customer=customer,
-            meter=rule.meter,
-            amount=rule.amount,
-            unit=rule.unit,
-            quantity=quantity,
             description=call.name,
             # So that a key is only ever good for the same call.
             metadata={"arguments": digest(call.arguments)},
@@ -290,12 +283,6 @@ class ToolCharges(Generic[R]):
     def _kept_for(self, order: Order) -> R | None:
         kept_at, result = self._kept.get(order.key, (0.0, None))
         return result if time.monotonic() - kept_at <= REPEATS_FOR_SECONDS else None
-
-
-def key_in(meta: Mapping[str, Any] | None) -> str | None:
-    """The idempotency key in the meta of a request."""
-    key = None if meta is None else meta.get(IDEMPOTENCY_KEY)
-    return key if isinstance(key, str) else None
 
 
 def content_of(structured: Mapping[str, Any] | None, texts: Iterable[str]) -> object:
