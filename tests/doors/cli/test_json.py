@@ -15,7 +15,7 @@ ON_ONE = pytest.mark.parametrize("server", ["sqlite"], indirect=True)
 Arguments = Callable[[Program, str], list[str]]
 
 # These run on; test_processes.py starts them.
-LONG_RUNNING = {"serve", "worker", "mcp start"}
+LONG_RUNNING = {"serve", "worker", "mcp start", "gateway"}
 # These work on files and databases of their own; test_local.py calls them.
 LOCAL = {"init", "audit", "bench", "economy check", "economy diff", "economy list", "economy show"}
 
