@@ -15,7 +15,7 @@ WARM_UP = 1200
 LONG_RUN = 3000
 CLIENTS = 6
 MOST_GROWTH_BYTES = 12 * 2**20  # caches of the database still fill; 4 KiB for each request would be seen
-MOST_FILES_MORE = 12  # four more connections to the database; what stays open for each request would be hundreds
+MOST_FILES_MORE = 12  # four connections to the database; files kept for each request would be hundreds
 
 
 def run(server: Node, requests: int, name: str) -> None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Concatenate, Final, ParamSpec
 
 import typer
 
-from tallystick.core.errors import Refusal
+from tallystick.core.errors import ConfigurationError, Refusal
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -65,8 +65,14 @@ class Session:
 
     @property
     def api_key(self) -> str | None:
-        """The key that the environment gives; it goes before a saved login."""
-        return self.settings.get("TALLY_API_KEY")
+        """The key that the environment gives; it goes before a saved login. Raises ``ConfigurationError``."""
+        key = self.settings.get("TALLY_API_KEY")
+        if key is not None and not (key.isascii() and key.isprintable() and " " not in key):
+            raise ConfigurationError(
+                "TALLY_API_KEY has a blank, a line's end or another character that no key has: "
+                "expected one word such as tly_..."
+            )
+        return key
 
     @cached_property
     def remote(self) -> Remote:

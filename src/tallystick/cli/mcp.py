@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,9 +11,10 @@ from tallystick.cli import credentials
 from tallystick.cli.frame import Noun, Output, Session
 from tallystick.cli.local import DatabaseOption, EconomyOption, read_config, without_password
 from tallystick.cli.problems import Problem
+from tallystick.core import errors
+from tallystick.core.errors import Refusal
 
 if TYPE_CHECKING:
-    from tallystick.cli.remote import Remote
     from tallystick.mcp.answers import LoggedIn
 
 noun = Noun("mcp", "The MCP server that agents talk to.")
@@ -63,6 +66,7 @@ def _place_of(database_url: str) -> str:
 def _in_front_of_server(session: Session) -> None:
     from tallystick.mcp.stdio import build_remote
 
+    session.remote_as(None)  # Refuses an address that is none before an agent asks anything.
     callers = KeptCallers(session.url, session.api_key)
     server = build_remote(session.url, callers, RestDoor(session, callers))
     server.run(transport="stdio", show_banner=False)
@@ -78,18 +82,23 @@ class KeptCallers:
         self._api_key = api_key
 
     def token(self) -> str | None:
-        """The key or the token of the login."""
-        saved = None if self._api_key else credentials.find(self._place)
-        return self._api_key or (None if saved is None else str(saved["token"]))
+        """The key or the token of the login. Raises a ``Refusal`` where the file of logins cannot be read."""
+        if self._api_key:
+            return self._api_key
+        with told_to_agents():
+            saved = credentials.find(self._place)
+        return None if saved is None else str(saved["token"])
 
     def keep(self, token: str, *, email: str, expires_at: str) -> None:
         """Keep a login, where nobody else can read it, and go by it from now on."""
-        credentials.save(self._place, token=token, email=email, expires_at=expires_at)
+        with told_to_agents():
+            credentials.save(self._place, token=token, email=email, expires_at=expires_at)
         self._api_key = None
 
     def forget(self) -> None:
         """Forget the login."""
-        credentials.forget(self._place)
+        with told_to_agents():
+            credentials.forget(self._place)
 
 
 class RestDoor:
@@ -117,6 +126,21 @@ class RestDoor:
         self._ask(self._callers.token(), lambda remote: remote.post("/auth/logout"))
         self._callers.forget()
 
+    def trouble(self) -> Refusal | None:
+        """Why the server answers nothing, if it does not."""
+        from tallystick.tool_results import RefusedElsewhere
+
+        try:
+            self._ask(self._callers.token(), lambda remote: remote.get("/auth/me"))
+        except RefusedElsewhere as refusal:
+            if refusal.said != errors.NotAuthenticated.code:
+                return refusal
+            return errors.NotAuthenticated(
+                f"{self._session.url} does not know who asks: set TALLY_API_KEY to a key that is valid there, "
+                "or log in with user_login"
+            )
+        return None
+
     def _kept(self, made: dict[str, Any]) -> LoggedIn:
         from tallystick.mcp.answers import LoggedIn, User
         from tallystick.mcp.answers import Session as Login
@@ -134,10 +158,16 @@ class RestDoor:
         )
 
     def _ask(self, token: str | None, work: Any) -> Any:  # noqa: ANN401 - JSON
-        from tallystick.tool_results import RefusedElsewhere
+        with told_to_agents():
+            return work(self._session.remote_as(token))
 
-        remote: Remote = self._session.remote_as(token)
-        try:
-            return work(remote)
-        except Problem as problem:
-            raise RefusedElsewhere(problem.code, problem.detail, **problem.fields) from problem
+
+@contextmanager
+def told_to_agents() -> Iterator[None]:
+    """Gives what the command line would print the form in which agents are refused."""
+    from tallystick.tool_results import RefusedElsewhere
+
+    try:
+        yield
+    except Problem as problem:
+        raise RefusedElsewhere(problem.code, problem.detail, **problem.fields) from problem

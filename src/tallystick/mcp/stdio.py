@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
+import anyio.to_thread
 from fastmcp import FastMCP
 from fastmcp.client.transports import StreamableHttpTransport
 from fastmcp.server.middleware import CallNext, Middleware, MiddlewareContext
-from fastmcp.server.providers.proxy import FastMCPProxy, ProxyClient
-from fastmcp.tools import ToolResult
+from fastmcp.server.providers.proxy import ProxyClient, ProxyMetadataMiddleware, ProxyProvider
+from fastmcp.tools import Tool, ToolResult
 from mcp.types import CallToolRequestParams
 
 from tallystick.core import errors
@@ -17,12 +19,22 @@ from tallystick.mcp.logins import Door, register_logins
 from tallystick.mcp.refusals import Refusing
 from tallystick.tool_results import refused
 
+MakeClient = Callable[[], ProxyClient[StreamableHttpTransport]]
+
+
+class RemoteDoor(Door, Protocol):
+    """The way to the users of a server elsewhere."""
+
+    def trouble(self) -> errors.Refusal | None:
+        """Why nothing can be asked there: it is away, or does not know the token. None when all is well."""
+
 
 class LoginFirst(Middleware):
-    """Says what to do where nobody is logged in: the remote server would only say that it has no such tool."""
+    """Says what to do where the remote server was not asked, or did not know who asks: it only has no such tool."""
 
-    def __init__(self, callers: Callers, *, ours: frozenset[str]) -> None:
+    def __init__(self, callers: Callers, door: RemoteDoor, *, ours: frozenset[str]) -> None:
         self._callers = callers
+        self._door = door
         self._ours = ours
 
     async def on_call_tool(
@@ -30,20 +42,49 @@ class LoginFirst(Middleware):
         context: MiddlewareContext[CallToolRequestParams],
         call_next: CallNext[CallToolRequestParams, ToolResult],
     ) -> ToolResult:
-        """Call the tool, unless the remote server would not know who asks."""
-        if context.message.name not in self._ours and self._callers.token() is None:
-            return refused(errors.NotAuthenticated("log in with user_login, or set TALLY_API_KEY"))
-        return await call_next(context)
+        """Call the tool; where that fails, look whether any call could have worked."""
+        if context.message.name in self._ours:
+            return await call_next(context)
+        try:
+            if self._callers.token() is None:
+                return refused(errors.NotAuthenticated("log in with user_login, or set TALLY_API_KEY"))
+        except errors.Refusal as unreadable:
+            return refused(unreadable)
+        try:
+            return await call_next(context)
+        except Exception:
+            trouble = await anyio.to_thread.run_sync(self._door.trouble)
+            if trouble is None:
+                raise
+            return refused(trouble)
 
 
-def build_remote(url: str, callers: Callers, door: Door) -> FastMCP[Any]:
+class TheirTools(ProxyProvider):
+    """The remote server's tools, less those that this one answers itself."""
+
+    def __init__(self, make_client: MakeClient, *, ours: frozenset[str]) -> None:
+        super().__init__(make_client)
+        self._ours = ours
+
+    async def _list_tools(self) -> Sequence[Tool]:
+        return [tool for tool in await super()._list_tools() if tool.name not in self._ours]
+
+
+def build_remote(url: str, callers: Callers, door: RemoteDoor) -> FastMCP[Any]:
     """A server that passes calls on to the MCP server at ``url``, as whoever is logged in here at that moment."""
 
     def client() -> ProxyClient[StreamableHttpTransport]:
-        return ProxyClient(StreamableHttpTransport(f"{url}/mcp", auth=callers.token()))
+        try:
+            token = callers.token()
+        except errors.Refusal:  # LoginFirst tells whoever calls a tool.
+            token = None
+        return ProxyClient(StreamableHttpTransport(f"{url}/mcp", auth=token))
 
-    server = FastMCPProxy(client_factory=client, name="tallystick", mask_error_details=True)
+    server: FastMCP[Any] = FastMCP("tallystick", mask_error_details=True)
     ours = register_logins(server, door)
+    theirs = TheirTools(client, ours=ours)
+    server.add_provider(theirs)
+    server.add_middleware(ProxyMetadataMiddleware(theirs))
     server.add_middleware(Refusing())
-    server.add_middleware(LoginFirst(callers, ours=ours))
+    server.add_middleware(LoginFirst(callers, door, ours=ours))
     return server

@@ -88,8 +88,12 @@ class Agent:
 
     def refused(self, name: str, **arguments: Any) -> str:
         """The code of a refusal that must come."""
-        content = self.call(name, **arguments)
-        return str(content["error"]["code"])
+        return str(self.problem(name, **arguments)["code"])
+
+    def problem(self, name: str, **arguments: Any) -> dict[str, Any]:
+        """A refusal that must come: its code, its sentence, its facts."""
+        problem: dict[str, Any] = self.call(name, **arguments)["error"]
+        return problem
 
 
 @dataclass

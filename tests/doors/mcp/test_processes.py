@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import stat
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -159,3 +161,44 @@ def test_stdio_in_front_of_a_server(server: Server, tmp_path: Path) -> None:
     assert (first, 361) == (admin.call("app_store_earn_ruv", meta=meta, **award), first["new_balance"])
     agent.call("user_logout")
     assert "not_authenticated" == agent.refused("check_balance")
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_stdio_says_why_a_server_answers_nothing(server: Server, tmp_path: Path) -> None:
+    """A key that is wrong, a server that is away and a file of logins that is broken are each called that."""
+    wrong = over_stdio(tmp_path, TALLY_URL=server.url, TALLY_API_KEY="tly_wrong")
+    said = wrong.problem("check_balance")
+    assert "not_authenticated" == said["code"]
+    assert "TALLY_API_KEY" in said["detail"]
+    away = over_stdio(tmp_path, TALLY_URL="http://127.0.0.1:9", TALLY_API_KEY="tly_any")
+    assert "server_unreachable" == away.problem("check_balance")["code"]
+
+    kept = tmp_path / "config" / "tallystick" / "credentials.json"
+    kept.parent.mkdir(parents=True)
+    kept.write_text("{ broken", encoding="utf-8")
+    broken = over_stdio(tmp_path, TALLY_URL=server.url)
+    for problem in (broken.problem("check_balance"), broken.problem("user_register", **ADA)):
+        assert "credentials_unusable" == problem["code"]
+        assert str(kept) in problem["detail"]
+    assert "{ broken" == kept.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [{"TALLY_URL": "banana"}, {"TALLY_URL": "ftp://example.com"}, {"TALLY_API_KEY": "tly_one\ntwo"}],
+    ids=["no address", "another scheme", "a line's end"],
+)
+def test_stdio_does_not_start_with_a_setting_that_is_none(tmp_path: Path, setting: dict[str, str]) -> None:
+    """It ends at once, with what was expected, and never says the key."""
+    environ = clean_environ() | {"TALLY_URL": "http://127.0.0.1:9"} | setting
+    done = subprocess.run(
+        [PROGRAMS / "tally", "--json", "mcp", "start"],
+        env=environ,
+        cwd=tmp_path,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (1, "configuration_error") == (done.returncode, json.loads(done.stdout)["error"]["code"])
+    assert "tly_one" not in done.stdout + done.stderr
