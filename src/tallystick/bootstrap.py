@@ -16,6 +16,7 @@ from tallystick.providers.mail import SmtpMailer
 from tallystick.providers.simulated import SimulatedPayments
 from tallystick.providers.stripe import StripePayments
 from tallystick.providers.webhooks import WebhookSender
+from tallystick.services.agents import Agents
 from tallystick.services.billing import Billing, HoldsView
 from tallystick.services.budgets import Budgets
 from tallystick.services.charges import Charges
@@ -51,6 +52,7 @@ from tallystick.services.settlements import Settlements
 from tallystick.services.simulated_controls import SimulatedControls
 from tallystick.services.subscription_looks import SubscriptionLooks
 from tallystick.services.subscriptions import Subscriptions
+from tallystick.services.tasks import Tasks
 from tallystick.services.test_clock import TestClock
 from tallystick.services.watch import BalanceWatch
 from tallystick.services.work import Work, run_all
@@ -114,7 +116,10 @@ class Tally:
         self.plans = Plans(self.context, self.customers)
         self._open_payments(prices or {})
         self._open_notifications(outgoing or Outgoing(), test_mode=test_mode)
-        self.due_work = DueWork(self.context, self.watch)
+        pricing = Pricing(self.context, self.customers, self.economies)
+        self.agents = Agents(self.context, self.customers)
+        self.tasks = Tasks(self.context, self.customers, pricing, self.agents)
+        self.due_work = DueWork(self.context, self.watch, self.tasks)
         self.works: list[Work] = [self.due_work, PaymentWork(self._payment_steps()), self.delivery]
         self.test_clock = TestClock(
             self.context,
@@ -128,7 +133,6 @@ class Tally:
         self.oauth = OAuth(self.context)
         self.connected_apps = ConnectedApps(self.context)
         self.budgets = Budgets(self.context, self.customers)
-        pricing = Pricing(self.context, self.customers, self.economies)
         self.charges = Charges(self.context, pricing, self.customers)
         self.holds = Holds(self.context, pricing)
         self.holds_view = HoldsView(self.context, self.customers)

@@ -43,7 +43,7 @@ def look(world: World, tally: Tally | None = None) -> list[tuple[str, float, flo
     """Let a worker take its turn; gives the messages so far: type, threshold and available amount."""
     of = tally or world.tally
     DueWork(
-        of.context, of.watch
+        of.context, of.watch, of.tasks
     ).run_once()  # without the payments, which would take the requests for refills
     return told(world)
 

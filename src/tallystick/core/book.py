@@ -26,6 +26,7 @@ from tallystick.core.holdings import (
     Lot,
     Membership,
     PastCharge,
+    Task,
     Transaction,
     Transfer,
     Wallet,
@@ -83,6 +84,12 @@ class Book:
         self.placed: list[Hold] = []
         self.resolved: list[Hold] = []
         self.charges: dict[int, PastCharge] = {}
+        self.tasks: dict[int, Task] = {}
+        self.new_tasks: list[Task] = []
+        self.changed_tasks: dict[int, Task] = {}
+        self.payments: dict[
+            int, list[tuple[Lot, int, int]]
+        ] = {}  # of a task: lot, account that it paid, amount
         self.missing: set[int] = set()
         self.settled: dict[str, int] = {}
         self.unsettled: set[int] = set()

@@ -18,6 +18,7 @@ from tallystick.core.times import DAY, MINUTE, Duration
 PriceKind: TypeAlias = Literal["free", "flat", "per_unit", "graduated", "volume"]
 Starts: TypeAlias = Literal["now", "next_period"]
 OnInsufficient: TypeAlias = Literal["reject", "create_unbilled"]
+OnDispute: TypeAlias = Literal["admin", "refund"]
 
 _LONGEST_SLIP = 100
 _A_MINUTE = Duration(0, MINUTE)
@@ -207,9 +208,17 @@ class Fee:
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """What happens to a task whose requester has too few credits: refused, or made without any settlement."""
+    """How tasks are settled beside their fee.
+
+    A task whose requester has too few credits is refused, or made without any settlement. A completed task may be disputed
+    for ``dispute_days``; then an admin decides, or it is refunded at once. What was earned is paid out after
+    ``payout_days``, which are more.
+    """
 
     on_insufficient: OnInsufficient = "reject"
+    dispute_days: int = 7
+    on_dispute: OnDispute = "admin"
+    payout_days: int = 14
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from tallystick.core.holdings import NEVER, DueWork, GrantTerms, Hold, Lot, Memb
 from tallystick.core.ids import to_text
 from tallystick.core.operations import resolve_hold
 from tallystick.core.plans import carry_over, next_period, period_containing
+from tallystick.core.tasks import time_out
 from tallystick.core.times import format_rfc3339
 from tallystick.core.words import BREAKAGE, COVER, LOT
 
@@ -126,6 +127,7 @@ def _next_due_at(
     moments = [NEVER if lot is None or lot.expires_at is None else lot.expires_at]
     if wallet is first:
         moments += [moment for moment in (due.next_hold_at, due.next_grant_at) if moment is not None]
+        moments += [hold.expires_at for hold in due.holds if hold.status == "open"]
     if membership is not None and _renews_by_itself(membership, plan_of):
         moments.append(membership.period_end)
     return min(moments)
@@ -142,6 +144,10 @@ def _book_event(
     if isinstance(subject, Hold):
         transaction = book.begin("hold_expiry", subject.customer_id)
         transaction.subject_id, transaction.meter = subject.id, subject.meter
+        placed = len(book.placed)
+        if time_out(book, transaction, subject):
+            due.holds += book.placed[placed:]
+            return "task_timeout"
         resolve_hold(book, transaction, subject, {unit: 0 for unit, _ in subject.amounts}, "expired")
         data = {
             "hold": to_text("hold", subject.id),

@@ -206,7 +206,13 @@ def _task_facts(economy: Economy) -> Iterator[_Fact]:
     fixed = f" and {format_amount(fee.fixed_micros)}" if fee.fixed_micros else ""
     text = f"{_percent(fee.basis_points)}{fixed}, rounded {fee.rounding}"
     yield _Fact("task", "fee", text, "tasks made from now on", "")
-    yield _Fact("task", "without credits", economy.settlement.on_insufficient, "tasks made from now on", "")
+    settlement = economy.settlement
+    yield _Fact("task", "without credits", settlement.on_insufficient, "tasks made from now on", "")
+    yield _Fact(
+        "task", "dispute window", f"{settlement.dispute_days} days", "tasks completed from now on", ""
+    )
+    yield _Fact("task", "dispute", settlement.on_dispute, "disputes from now on", "")
+    yield _Fact("task", "payout", f"after {settlement.payout_days} days", "payout reports from now on", "")
     if economy.revenue_share:
         share = economy.revenue_share
         text = f"{_percent(share.author_basis_points)} to the author, rounded {share.rounding}"

@@ -23,6 +23,7 @@ from tallystick.core.catalog import (
     Fee,
     LowBalance,
     Meter,
+    OnDispute,
     OnInsufficient,
     Pack,
     Plan,
@@ -56,6 +57,7 @@ _ROUNDINGS: tuple[Rounding, ...] = ("floor", "ceil", "half_even")
 _RENEWS: tuple[Renews, ...] = ("calendar", "anniversary")
 _STARTS: tuple[Starts, ...] = ("now", "next_period")
 _ON_INSUFFICIENT: tuple[OnInsufficient, ...] = ("reject", "create_unbilled")
+_ON_DISPUTE: tuple[OnDispute, ...] = ("admin", "refund")
 _KINDS: tuple[PriceKind, ...] = ("free", "flat", "per_unit", "graduated", "volume")
 
 _VERSION_DIGITS = 12
@@ -366,7 +368,15 @@ def _read_fee(table: Table) -> Fee:
 
 
 def _read_settlement(table: Table) -> Settlement:
-    return Settlement(table.choice("on_insufficient", _ON_INSUFFICIENT, "reject"))
+    found = Settlement(
+        on_insufficient=table.choice("on_insufficient", _ON_INSUFFICIENT, "reject"),
+        dispute_days=table.integer("dispute_days", 7, minimum=0, maximum=365),
+        on_dispute=table.choice("on_dispute", _ON_DISPUTE, "admin"),
+        payout_days=table.integer("payout_days", 14, minimum=1, maximum=730),
+    )
+    if found.payout_days <= found.dispute_days:
+        table.note("payout_days", "more than dispute_days")
+    return found
 
 
 def _read_revenue_share(table: Table) -> RevenueShare:

@@ -228,6 +228,53 @@ class HoldNotOpen(Conflict):
         super().__init__(f"the hold is {status} and no longer open", status=status)
 
 
+class TaskNotReady(Conflict):
+    """Read the task again (``GET /tasks/{id}``): its ``status`` does not allow this; another may have been first."""
+
+    code = "task_not_ready"
+
+    def __init__(self, status: str, expected: Sequence[str]) -> None:
+        """Take the task's status, and those in which the step is possible."""
+        super().__init__(f"the task is {status}: expected one that is {' or '.join(expected)}", status=status)
+
+
+class DisputeWindowClosed(Conflict):
+    """Ask the operator: the time in which this task could be disputed is over."""
+
+    code = "dispute_window_closed"
+    time_fields = frozenset({"closed_at"})
+
+    def __init__(self, closed_at: int) -> None:
+        """Take when the window closed, in microseconds since the epoch."""
+        super().__init__("the time in which this task could be disputed is over", closed_at=closed_at)
+
+
+class AgentPaused(Conflict):
+    """Hire another agent, or wait: the owner of this one takes no new tasks for it."""
+
+    code = "agent_paused"
+
+    def __init__(self, agent: str) -> None:
+        """Take the agent's name."""
+        super().__init__(f"the agent {agent} takes no new tasks")
+
+
+class PriceAboveMaximum(Conflict):
+    """Look at the agent's price again, and send a higher ``max_price`` if that is worth it: nothing was held."""
+
+    code = "price_above_maximum"
+    amount_fields = frozenset({"price", "max_price"})
+
+    def __init__(self, *, unit: str, price: int, max_price: int) -> None:
+        """Take both amounts in micro-units."""
+        super().__init__(
+            f"a task costs {format_amount(price)} {unit}, more than the {format_amount(max_price)} allowed",
+            unit=unit,
+            price=price,
+            max_price=max_price,
+        )
+
+
 class ExceedsRefundable(Refusal):
     """Refund at most ``refundable``: what was drawn, less what was refunded already."""
 

@@ -11,6 +11,20 @@ HOLD_EXPIRED: Final = "hold.expired"
 PLAN_CHANGED: Final = "plan.changed"
 BUDGET_REACHED: Final = "budget.reached"
 ENDPOINT_DISABLED: Final = "endpoint.disabled"
+# What is told of a task, by the status that it has come to.
+TASK_EVENTS: Final = {
+    status: f"task.{status}"
+    for status in (
+        "created",
+        "accepted",
+        "completed",
+        "failed",
+        "cancelled",
+        "timed_out",
+        "disputed",
+        "refunded",
+    )
+}
 
 # Those that customers are written an e-mail about; the other types are for programs.
 MAILED_TYPES: Final = (
@@ -39,6 +53,7 @@ EVENT_TYPES: Final = tuple(
             HOLD_EXPIRED,
             PING,
             PLAN_CHANGED,
+            *TASK_EVENTS.values(),
         }
     )
 )

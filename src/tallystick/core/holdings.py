@@ -297,6 +297,93 @@ class Hold:
         self.resolved_by: int | None = None
 
 
+class Task:
+    """Work that one customer's agent does for another: what was agreed, how far it is, and what was paid.
+
+    ``price`` was held in the wallet of ``payer_id``; ``hold_id`` is the hold in which what is left of it stands. A
+    sub-task is paid from the hold of its parent, and ``requester_id`` is then the owner of the parent's agent. Amounts in
+    micro-units.
+    """
+
+    __slots__ = (
+        "accepted_at",
+        "agent_id",
+        "billing",
+        "created_at",
+        "dispute_reason",
+        "disputed_at",
+        "economy",
+        "ended_at",
+        "expires_at",
+        "fee",
+        "fee_returned",
+        "hold_id",
+        "id",
+        "input",
+        "output",
+        "owner_id",
+        "paid",
+        "parent_id",
+        "payer_id",
+        "price",
+        "reason",
+        "refunded",
+        "requester_id",
+        "settlement_id",
+        "status",
+        "unit",
+    )
+
+    def __init__(
+        self,
+        *,
+        id: int,  # noqa: A002 - the row's own name
+        agent_id: int,
+        owner_id: int,
+        requester_id: int,
+        payer_id: int,
+        parent_id: int | None,
+        unit: str,
+        price: int,
+        billing: str,
+        input: str,  # noqa: A002 - the word of the contract
+        economy: str | None,
+        created_at: int,
+        expires_at: int,
+    ) -> None:
+        self.id = id
+        self.agent_id = agent_id
+        self.owner_id = owner_id
+        self.requester_id = requester_id
+        self.payer_id = payer_id
+        self.parent_id = parent_id
+        self.unit = unit
+        self.price = price
+        self.billing = billing
+        self.input = input
+        self.economy = economy
+        self.created_at = created_at
+        self.expires_at = expires_at
+        self.status = "created"
+        self.hold_id: int | None = None
+        self.accepted_at: int | None = None
+        self.ended_at: int | None = None
+        self.output: str | None = None
+        self.reason: str | None = None
+        self.settlement_id: int | None = None
+        self.paid = 0
+        self.fee = 0
+        self.refunded = 0
+        self.fee_returned = 0
+        self.disputed_at: int | None = None
+        self.dispute_reason: str | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it may still be done."""
+        return self.status in {"created", "accepted"}
+
+
 class GrantTerms:
     """What a grant's row says beside its account: where it came from, and how far it has come.
 

@@ -121,6 +121,8 @@ class Operation(ABC):
     hold_id: int | None = None
     charge_id: int | None = None
     grant_id: int | None = None
+    task_id: int | None = None
+    with_payment: ClassVar[bool] = False  # of the task: what moved when it was settled
     hourly: tuple[tuple[str, int, int], ...] = ()  # (meter, limit, count)
 
     @abstractmethod

@@ -59,7 +59,9 @@ class Settle(Operation):
                 raise errors.AmountTooLarge
         transaction = self.begin(book)
         transaction.unit, transaction.amount = self.unit, self.price if moves else 0
-        draws = self._move(book, transaction, payer, payee) if moves else []
+        draws = self._draw(book, transaction, payer) if moves else []
+        if moves:
+            pay(book, transaction, payer, payee, draws=draws, fee=self.fee, priority=self.priority)
         return SettlementResult(
             transaction.id,
             self.customer_id,
@@ -75,52 +77,63 @@ class Settle(Operation):
             transaction.at,
         )
 
-    def _move(
-        self, book: Book, transaction: Transaction, payer: Wallet, payee: Wallet
-    ) -> list[tuple[Lot, int]]:
+    def _draw(self, book: Book, transaction: Transaction, payer: Wallet) -> list[tuple[Lot, int]]:
         if payer.cover_id is not None:
-            draws = [(book.cover(transaction, payer, self.price), self.price)]
-        else:
-            draws = book.draw(payer, self.price)
-        fees = book.system_account(self.unit, FEES)
-        paid = sum(take for lot, take in draws if lot.origin == "paid")
-        fee_of = {"paid": self.fee * paid // self.price}
-        fee_of["free"] = self.fee - fee_of["paid"]
-        earned: list[Lot] = []
-        for origin, share in fee_of.items():
-            fee = share
-            lots = [(lot, take) for lot, take in draws if lot.origin == origin]
-            payout = sum(take for _, take in lots) - fee
-            target = self._earned_lot(book, transaction, payee, origin, payout) if payout else None
-            for lot, take in lots:
-                lot.debits += take
-                to_fees = min(fee, take)
-                fee -= to_fees
-                if to_fees:
-                    book.transfer(transaction, lot.id, fees, to_fees)
-                if target is not None and take > to_fees:
-                    target.credits += take - to_fees
-                    book.transfer(transaction, lot.id, target.id, take - to_fees)
-            if target is not None:
-                earned.append(target)
-        book.entry(transaction, payer, "task_debit", -self.price)
-        book.entry(transaction, payee, "task_credit", self.price - self.fee)
-        for lot in earned:
-            book.enter_burn_order(payee, lot)
-            book.repay_debt(transaction, payee, lot)
-        return draws
+            return [(book.cover(transaction, payer, self.price), self.price)]
+        return book.draw(payer, self.price)
 
-    def _earned_lot(
-        self, book: Book, transaction: Transaction, payee: Wallet, origin: str, amount: int
-    ) -> Lot:
-        lot = book.new_lot(
-            payee,
-            category="task_credit",
-            origin=origin,
-            priority=self.priority,
-            effective_at=book.now,
-            expires_at=None,
-        )
-        terms = book.record_grant(transaction, lot, amount)
-        terms.reason, terms.booked_at = self.description, book.now
-        return lot
+
+def pay(
+    book: Book,
+    transaction: Transaction,
+    payer: Wallet,
+    payee: Wallet,
+    *,
+    draws: list[tuple[Lot, int]],
+    fee: int,
+    priority: int,
+) -> None:
+    """Move what ``draws`` names from the payer's lots to earned lots of the payee, one per origin, less the fee."""
+    fees = book.system_account(payer.unit, FEES)
+    price = sum(take for _, take in draws)
+    paid = sum(take for lot, take in draws if lot.origin == "paid")
+    fee_of = {"paid": fee * paid // price}
+    fee_of["free"] = fee - fee_of["paid"]
+    earned: list[Lot] = []
+    for origin, share in fee_of.items():
+        left = share
+        lots = [(lot, take) for lot, take in draws if lot.origin == origin]
+        payout = sum(take for _, take in lots) - left
+        target = _earned_lot(book, transaction, payee, origin, payout, priority) if payout else None
+        for lot, take in lots:
+            lot.debits += take
+            to_fees = min(left, take)
+            left -= to_fees
+            if to_fees:
+                book.transfer(transaction, lot.id, fees, to_fees)
+            if target is not None and take > to_fees:
+                target.credits += take - to_fees
+                book.transfer(transaction, lot.id, target.id, take - to_fees)
+        if target is not None:
+            earned.append(target)
+    book.entry(transaction, payer, "task_debit", -price)
+    book.entry(transaction, payee, "task_credit", price - fee)
+    for lot in earned:
+        book.enter_burn_order(payee, lot)
+        book.repay_debt(transaction, payee, lot)
+
+
+def _earned_lot(
+    book: Book, transaction: Transaction, payee: Wallet, origin: str, amount: int, priority: int
+) -> Lot:
+    lot = book.new_lot(
+        payee,
+        category="task_credit",
+        origin=origin,
+        priority=priority,
+        effective_at=book.now,
+        expires_at=None,
+    )
+    terms = book.record_grant(transaction, lot, amount)
+    terms.reason, terms.booked_at = transaction.description, book.now
+    return lot

@@ -15,6 +15,7 @@ import structlog
 from tallystick.core.errors import ServiceUnavailable
 from tallystick.core.limits import DAY_MICROS
 from tallystick.services.context import Context
+from tallystick.services.tasks import Tasks
 from tallystick.services.watch import BalanceWatch
 from tallystick.services.work import run_all
 from tallystick.store import oauth, upkeep
@@ -32,8 +33,9 @@ log = structlog.get_logger(__name__)
 class DueWork:
     """Runs what is due. One turn is bounded; what is left over is found again by the next."""
 
-    def __init__(self, context: Context, watch: BalanceWatch) -> None:
+    def __init__(self, context: Context, watch: BalanceWatch, tasks: Tasks) -> None:
         self._context = context
+        self._tasks = tasks
         self._watch = watch
         self._pruned_at = 0
         self._failing: dict[int, int] = {}
@@ -48,6 +50,8 @@ class DueWork:
                 break
             for name, count in done.items():
                 counts[name] = counts.get(name, 0) + count
+        if ended := self._tasks.end_over(moment()):
+            counts["task_timeout"] = counts.get("task_timeout", 0) + ended
         counts.update(self._watch.run_once())  # after what was due, so that balances are those of now
         at = moment()
         if at - self._pruned_at >= PRUNE_EVERY_MICROS:

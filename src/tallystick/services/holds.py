@@ -16,6 +16,7 @@ from tallystick.core.operations import (
     ResolveResult,
 )
 from tallystick.core.rating import rate
+from tallystick.core.tasks import MAKER
 from tallystick.services.context import Answer, Caller, Context
 from tallystick.services.pricing import Number, Pricing, Usage
 from tallystick.services.requests import idempotency_fields
@@ -178,6 +179,8 @@ class Holds:
         visible = terms is not None and (caller.is_service or terms.customer_id == caller.customer_id)
         if number is None or terms is None or not visible:
             raise errors.NotFound("hold", hold_id)
+        if terms.maker.startswith(MAKER):
+            raise errors.Conflict("the hold of a task ends with the task: complete, fail or cancel that")
         if terms.maker != caller.scope and not caller.is_admin:
             raise errors.NotAllowed("a hold is captured or released by whoever made it, or by an admin")
         amounts, quantity = (None, None) if capture is None else self._captured(terms, *capture)

@@ -43,6 +43,7 @@ def hold_terms(connection: Connection, number: int) -> HoldTerms | None:
             transactions.c.agent,
             holds.c.economy,
             holds.c.amounts,
+            transactions.c.kind,
             transactions.c.result,
         )
         .join_from(holds, transactions, transactions.c.id == holds.c.id)
@@ -51,5 +52,5 @@ def hold_terms(connection: Connection, number: int) -> HoldTerms | None:
     if row is None:
         return None
     amounts = tuple((unit, amount) for unit, amount in json.loads(row.amounts))
-    also = decode_result("hold", row.result).also
+    also = decode_result("hold", row.result).also if row.kind == "hold" else ()
     return HoldTerms(row.customer_id, row.maker, row.meter, row.agent, row.economy, amounts, also)

@@ -14,7 +14,9 @@ from tallystick.core.holdings import DueWork, GrantTerms, Hold, Lot, Membership,
 from tallystick.core.limits import Budget, hour_of, period_start
 from tallystick.core.membership import OpenCustomer, open_wallet, watch_from_now
 from tallystick.core.operations import Operation, PricedOperation
-from tallystick.core.words import DEBT, REVENUE, SYSTEM
+from tallystick.core.tasks import MAKER
+from tallystick.core.words import DEBT, REVENUE, SYSTEM, VOID_PENDING
+from tallystick.store import task_rows
 from tallystick.store.driver import Driver, Row
 from tallystick.store.kept import KeptWallets, StampedWallets
 from tallystick.store.results import PLAN_KINDS, decode_result, subject_text
@@ -118,7 +120,10 @@ class Loader:
             return None
         book = self._new_book(now)
         simple = all(
-            isinstance(each, PricedOperation) and not each.hourly and not each.key_has_budget
+            isinstance(each, PricedOperation)
+            and not each.hourly
+            and not each.key_has_budget
+            and each.task_id is None
             for each in operations
         )
         customers = {each.customer_id for each in operations}
@@ -201,7 +206,13 @@ class Loader:
             book.add_lot(Lot(*row))
 
     def _load_named(self, raw: Any, book: Book, operations: Sequence[Operation]) -> None:  # noqa: ANN401
-        """What operations name beside their customer: holds, charges to refund, grants."""
+        """What operations name beside their customer: tasks, holds, charges to refund, grants."""
+        tasks = {each.task_id for each in operations if each.task_id is not None}
+        if tasks:
+            self._load_tasks(raw, book, tasks)
+        disputed = {each.task_id for each in operations if each.with_payment and each.task_id is not None}
+        if disputed:
+            self._load_payments(raw, book, disputed)
         hold_ids = sorted({each.hold_id for each in operations if each.hold_id is not None})
         if hold_ids:
             self._load_holds(raw, book, _HOLDS, (self._driver.numbers(hold_ids),))
@@ -211,6 +222,39 @@ class Loader:
         grant_ids = sorted({each.grant_id for each in operations if each.grant_id is not None})
         if grant_ids:
             self._load_grants(raw, book, _GRANTS, (self._driver.numbers(grant_ids),))
+
+    def _load_tasks(self, raw: Any, book: Book, task_ids: Iterable[int]) -> None:  # noqa: ANN401
+        """Tasks with their parents, and what they hold."""
+        driver = self._driver
+        ids = driver.numbers(sorted(task_ids))
+        [rows] = driver.fetch(raw, [(task_rows.SELECT, (ids, ids))])
+        for row in rows:
+            if row[0] not in book.tasks:
+                book.tasks[row[0]] = task_rows.task_of(row)
+        holding = {task.hold_id for task in book.tasks.values() if task.hold_id is not None}
+        missing = sorted(holding.difference(book.holds))
+        if missing:
+            self._load_holds(raw, book, _HOLDS, (driver.numbers(missing),))
+
+    def _load_payments(self, raw: Any, book: Book, task_ids: Iterable[int]) -> None:  # noqa: ANN401
+        """What tasks were paid with: each lot of the payer's, the account that got it, and how much."""
+        settled = {
+            task.settlement_id: task
+            for task in (book.tasks.get(number) for number in task_ids)
+            if task is not None and task.settlement_id is not None
+        }
+        [rows] = self._driver.fetch(raw, [(task_rows.PAYMENTS, (self._driver.numbers(sorted(settled)),))])
+        self._load_lots(raw, book, {number for row in rows for number in row[1:3]})
+        drawn: dict[int, dict[int, int]] = {}
+        for transaction_id, debit_id, credit_id, amount, phase in rows:
+            task, lot = settled[transaction_id], book.lots[debit_id]
+            order = drawn.setdefault(task.id, {})
+            if phase == VOID_PENDING:
+                order[lot.id] = len(order)
+            elif lot.id in order:  # and no lot of the owner's, which pays its debt
+                book.payments.setdefault(task.id, []).append((lot, credit_id, amount))
+        for number, payments in book.payments.items():
+            payments.sort(key=lambda payment, order=drawn[number]: order[payment[0].id])
 
     def _load_holds(self, raw: Any, book: Book, statement: str, parameters: Row) -> list[Hold]:  # noqa: ANN401
         driver = self._driver
@@ -291,6 +335,9 @@ class Loader:
         for customer_id in customer_ids:
             book.due[customer_id] = DueWork()
         holds = self._load_holds(raw, book, _DUE_HOLDS, (ids, now))
+        timed_out = [int(hold.maker.removeprefix(MAKER)) for hold in holds if hold.maker.startswith(MAKER)]
+        if timed_out:
+            self._load_tasks(raw, book, timed_out)
         scheduled = self._load_grants(raw, book, _SCHEDULED, (ids, now))
         for hold in holds:
             book.due[hold.customer_id].holds.append(hold)

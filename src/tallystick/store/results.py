@@ -21,7 +21,20 @@ from tallystick.core.membership import PlanResult
 from tallystick.core.operations import ChargeResult, HoldResult, Limit, ResolveResult
 from tallystick.core.paid_plans import PaidResult
 from tallystick.core.settlement import SettlementResult
+from tallystick.core.tasks import TaskResult
 
+# The steps of a task, each with the task as it was afterwards.
+TASK_KINDS: Final = (
+    "task",
+    "task_accept",
+    "task_completion",
+    "task_settlement",
+    "task_end",
+    "task_release",
+    "task_dispute",
+    "task_dispute_end",
+    "task_refund",
+)
 RESULTS: Final[dict[str, type]] = {
     "charge": ChargeResult,
     "hold": HoldResult,
@@ -39,6 +52,7 @@ RESULTS: Final[dict[str, type]] = {
     "paid_plan_end": PaidResult,
     "sign_up": PlanResult,
     "settlement": SettlementResult,
+    **dict.fromkeys(TASK_KINDS, TaskResult),
 }
 # Operations that look at a customer's plan, and may change it.
 PLAN_KINDS: Final = frozenset({"plan_change", "paid_period", "paid_plan_end"})

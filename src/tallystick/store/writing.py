@@ -7,6 +7,7 @@ from typing import Any, Final
 from tallystick.core.book import Book
 from tallystick.core.holdings import GrantTerms, Hold, Transaction, Wallet
 from tallystick.core.words import DEBT
+from tallystick.store import task_rows
 from tallystick.store.driver import Change, Driver, Insert, Row
 from tallystick.store.notifications import write_events
 from tallystick.store.seals import seal_of
@@ -228,6 +229,7 @@ class Writer:
                 self._insert_grants(raw, book)
             if book.placed:
                 driver.insert(raw, _INSERT_HOLDS, [_hold_row(hold) for hold in book.placed])
+            task_rows.write(driver, raw, book)
             self._update_terms(raw, book)
             self._count(raw, book)
             if book.deltas:

@@ -51,7 +51,16 @@ _NAMED: Final = f"SELECT {COLUMNS} FROM transactions WHERE {{ids:id}}"  # noqa: 
 _SCHEDULED: Final = "SELECT id, amount, booked_at FROM grants WHERE {ids:id}"
 
 MOVES: Final = frozenset({POSTED, POST_PENDING})  # the phases that move credits; the others only reserve
-RESOLVING: Final = {"capture": "captured", "release": "released", "hold_expiry": "expired"}
+RESOLVING: Final = {
+    "capture": "captured",
+    "release": "released",
+    "hold_expiry": "expired",
+    "task_settlement": "captured",
+    "task_release": "released",
+    "task_budget": "released",
+}
+# A task's price is held by what makes it; a sub-task replaces the hold of its parent.
+HOLDING: Final = frozenset({"hold", "task", "task_budget"})
 
 
 class TransactionRow(NamedTuple):
@@ -304,7 +313,8 @@ def check_references(posting: Posting, around: Surroundings, findings: Findings)
     economy = posting.row.economy
     if economy is not None:
         findings.holds(6, posting.place("economy"), economy in around.economies, "a stored version", economy)
-    findings.same(6, posting.place("hold"), posting.row.kind == "hold", posting.hold is not None)
+    if posting.row.kind != "task":  # one that costs nothing has none
+        findings.same(6, posting.place("hold"), posting.row.kind in HOLDING, posting.hold is not None)
 
 
 def note_totals(posting: Posting, notes: Notes) -> None:

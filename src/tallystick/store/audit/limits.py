@@ -52,7 +52,7 @@ def _spends(posting: Posting) -> Sequence[Spend]:
     """What this posting has in budgets: a charge or capture for good, a hold until it is resolved."""
     if posting.hold is not None:
         return posting.hold.spends
-    if posting.row.kind in {"charge", "capture"} and posting.result is not None:
+    if posting.row.kind in {"charge", "capture", "task_settlement"} and posting.result is not None:
         spends: Sequence[Spend] = posting.result.spends
         return spends
     return ()

@@ -12,6 +12,7 @@ from tallystick.core.words import (
     LOT,
     PENDING,
     POST_PENDING,
+    POSTED,
     REVENUE,
     UNLIMITED,
     VOID_PENDING,
@@ -27,8 +28,9 @@ from tallystick.store.audit.journal import (
     in_units,
 )
 from tallystick.store.audit.report import Findings
-from tallystick.store.results import RESULTS
+from tallystick.store.results import RESULTS, TASK_KINDS
 
+SETTLING: Final = frozenset({"settlement", "task_settlement"})
 _COUNTERPARTS: Final = {
     "usage": REVENUE,
     "refund": REVENUE,
@@ -42,8 +44,10 @@ _SAME: Final = {_COVER: source_account("monthly_grant")}
 
 
 def counterpart(kind: str, entry: EntryRow) -> str | None:
-    """The system account on the other side of an entry. A settlement pays a fee."""
-    if kind == "settlement" and entry.type in {"task_debit", "task_credit"}:
+    """The system account on the other side of an entry. A settlement pays a fee, and a task's refund returns it."""
+    if kind in SETTLING and entry.type in {"task_debit", "task_credit"}:
+        return FEES
+    if kind == "task_refund" and entry.type in {"refund", "clawback"}:
         return FEES
     if entry.type == "adjustment" and entry.amount < 0 and entry.category is not None:
         return source_account(entry.category)
@@ -93,7 +97,7 @@ def check_pending(posting: Posting, around: Surroundings, findings: Findings) ->
     pending = [line for line in posting.transfers if line.phase == PENDING]
     resolved = [line for line in posting.transfers if line.phase in {POST_PENDING, VOID_PENDING}]
     holds = {line.hold_id for line in posting.transfers if line.hold_id is not None}
-    expected = {row.id} if pending else {posting.subject} if resolved else set()
+    expected = ({row.id} if pending else set()) | ({posting.subject} if resolved else set())
     findings.same(4, posting.place("holds of its transfers"), expected, holds)
     legs = posting.hold.amounts if posting.hold is not None else []
     reserved = [(_unit(around, line.debit_id), line.amount) for line in pending]
@@ -101,7 +105,8 @@ def check_pending(posting: Posting, around: Surroundings, findings: Findings) ->
     by_lot: dict[int, int] = {}
     for line in resolved:
         by_lot[line.debit_id] = by_lot.get(line.debit_id, 0) + line.amount
-    findings.same(4, posting.place("resolved"), around.legs.get(posting.subject, {}), by_lot)
+    held = around.legs.get(posting.subject, {}) if row.kind in RESOLVING else {}
+    findings.same(4, posting.place("resolved"), held, by_lot)
     if row.kind in RESOLVING:
         hold = around.holds.get(posting.subject)
         stored = None if hold is None else (hold.status, hold.resolved_at, hold.resolved_by)
@@ -136,6 +141,8 @@ def check_grants(posting: Posting, around: Surroundings, findings: Findings) -> 
     row = posting.row
     paid: dict[int, int] = {}
     given_back = CLAWBACK if row.kind == "reinstatement" else REVENUE
+    if row.kind == "task_refund":
+        return
     for line in posting.transfers:
         source, lot = around.accounts.get(line.debit_id), around.accounts.get(line.credit_id)
         if source is not None and lot is not None and lot.kind == LOT and source.code != given_back:
@@ -157,6 +164,8 @@ def check_answer(posting: Posting, around: Surroundings, findings: Findings) -> 
     if result is None:
         return
     customer_id = result.payer_id if row.kind == "settlement" else result.customer_id
+    if row.kind in TASK_KINDS:
+        findings.same(5, posting.place("answer"), row.id, result.transaction_id)
     findings.same(5, posting.place("answer"), (row.customer_id, row.at), (customer_id, result.created_at))
     check = _ANSWERS.get(row.kind)
     if check is not None:
@@ -325,6 +334,35 @@ def _reinstate(posting: Posting, around: Surroundings, result: Any) -> tuple[Any
     return (row.id, row.subject_id, row.unit, row.amount, repaid), told
 
 
+def _task(posting: Posting, around: Surroundings, result: Any) -> tuple[Any, Any]:  # noqa: ANN401
+    row = posting.row
+    reserved = sum(line.amount for line in posting.transfers if line.phase == PENDING)
+    hold_id = None if posting.hold is None else posting.hold.id
+    done = (row.id, row.unit, row.amount, row.economy is not None, reserved, hold_id)
+    del around
+    return done, (result.id, result.unit, result.price, True, result.held, result.hold_id)
+
+
+def _task_settlement(posting: Posting, around: Surroundings, result: Any) -> tuple[Any, Any]:  # noqa: ANN401
+    row = posting.row
+    fee = payout = 0
+    for line in posting.transfers:
+        account = around.accounts.get(line.credit_id)
+        if line.phase == POSTED and account is not None and account.code == FEES:
+            fee += line.amount
+        elif line.phase == POSTED and account is not None and account.kind == LOT:
+            payout += line.amount if account.customer_id == result.owner_id else 0
+    told = (result.unit, result.paid, result.fee, result.paid - result.fee)
+    return (row.unit, row.amount, fee, payout), told
+
+
+def _task_refund(posting: Posting, around: Surroundings, result: Any) -> tuple[Any, Any]:  # noqa: ANN401
+    row = posting.row
+    refunded = sum(line.amount for line in posting.entries if line.type == "refund")
+    del around
+    return (row.unit, row.amount, refunded), (result.unit, result.refunded, result.refunded)
+
+
 def _freeze(posting: Posting, _around: Surroundings, result: Any) -> tuple[Any, Any]:  # noqa: ANN401
     row = posting.row
     frozen_at = None if row.kind == "thaw" else result.before or row.at
@@ -355,6 +393,9 @@ _ANSWERS: Final[dict[str, Callable[[Posting, Surroundings, Any], tuple[Any, Any]
     "clawback": _claw_back,
     "reinstatement": _reinstate,
     "settlement": _settlement,
+    "task": _task,
+    "task_settlement": _task_settlement,
+    "task_refund": _task_refund,
     "freeze": _freeze,
     "thaw": _freeze,
 }
