@@ -42,6 +42,7 @@ from tallystick.services.notifications import Notifications
 from tallystick.services.oauth import OAuth
 from tallystick.services.payment_refunds import PaymentRefunds
 from tallystick.services.payment_work import PaymentWork
+from tallystick.services.payouts import Payouts
 from tallystick.services.plans import Plans
 from tallystick.services.pricing import Pricing
 from tallystick.services.provider_events import ProviderEvents
@@ -118,6 +119,7 @@ class Tally:
         self._open_notifications(outgoing or Outgoing(), test_mode=test_mode)
         pricing = Pricing(self.context, self.customers, self.economies)
         self.agents = Agents(self.context, self.customers)
+        self.payouts = Payouts(self.context)
         self.tasks = Tasks(self.context, self.customers, pricing, self.agents)
         self.due_work = DueWork(self.context, self.watch, self.tasks)
         self.works: list[Work] = [self.due_work, PaymentWork(self._payment_steps()), self.delivery]

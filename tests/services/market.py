@@ -65,9 +65,7 @@ class Market:
         self, who: str, agent: str, *, parent: str | None = None, expires_in: int = 3600, key: str = ""
     ) -> str:
         """Make a task; gives its id."""
-        return to_text(
-            "task", self.make(who, agent, parent=parent, expires_in=expires_in, key=key).id
-        )
+        return to_text("task", self.make(who, agent, parent=parent, expires_in=expires_in, key=key).id)
 
     def make(
         self, who: str, agent: str, *, parent: str | None = None, expires_in: int = 3600, key: str = ""

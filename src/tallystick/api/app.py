@@ -19,6 +19,7 @@ from tallystick.api.metrics import Metrics
 from tallystick.api.middleware import Frame
 from tallystick.api.rendering import json_bytes
 from tallystick.api.routes import (
+    agents,
     billing,
     charges,
     customers,
@@ -41,6 +42,7 @@ ROUTERS = (
     charges.routes,
     holds.routes,
     settlements.routes,
+    agents.routes,
     billing.routes,
     payments.routes,
     payments.dashboard,

@@ -16,10 +16,12 @@ from pydantic_core import PydanticCustomError
 
 from tallystick.core.amounts import MAX_AMOUNT_MICROS, MICROS, parse_amount, parse_quantity
 from tallystick.core.errors import ValidationFailed
+from tallystick.services.agents import MAX_CAPABILITIES
 from tallystick.services.charges import MAX_BATCH
 from tallystick.services.holds import DEFAULT_HOLD_SECONDS
 from tallystick.services.pages import DEFAULT_LIMIT, MAX_LIMIT
 from tallystick.services.pricing import MAX_HOLD_SECONDS, MAX_PARTS, Usage
+from tallystick.services.tasks import DEFAULT_TASK_SECONDS
 
 _LARGEST: Final = MAX_AMOUNT_MICROS // MICROS
 _LARGEST_FLOAT: Final = Decimal("1e300")
@@ -66,7 +68,7 @@ Quantity = Annotated[
 ]
 
 
-def _check_metadata(value: dict[str, Any]) -> dict[str, Any]:
+def _check_json(value: Any) -> Any:  # noqa: ANN401 - any JSON
     waiting: list[Any] = [value]
     while waiting:
         item = waiting.pop()
@@ -76,13 +78,14 @@ def _check_metadata(value: dict[str, Any]) -> dict[str, Any]:
             waiting += item
         elif isinstance(item, Decimal):
             if not -_LARGEST_FLOAT < item < _LARGEST_FLOAT:
-                raise PydanticCustomError("metadata", "expected numbers below 1e300")
+                raise PydanticCustomError("json", "expected numbers below 1e300")
         elif isinstance(item, int) and not -_LARGEST_INT < item < _LARGEST_INT:
-            raise PydanticCustomError("metadata", "expected whole numbers of at most 63 bits")
+            raise PydanticCustomError("json", "expected whole numbers of at most 63 bits")
     return value
 
 
-Metadata = Annotated[dict[str, Any], AfterValidator(_check_metadata)]
+Metadata = Annotated[dict[str, Any], AfterValidator(_check_json)]
+Content = Annotated[Any, AfterValidator(_check_json)]
 CustomerName = Annotated[
     str, Field(description="The customer's id or external_id; services and admins name one")
 ]
@@ -245,6 +248,57 @@ class SettlementBody(Body):
     price: AmountOrZero
     unit: str | None = None
     description: str | None = None
+
+
+class AgentBody(Body):
+    """An agent on offer. ``capabilities`` are words by which it is found."""
+
+    name: str
+    price_per_task: AmountOrZero
+    description: str | None = None
+    capabilities: list[str] = Field(default=[], max_length=MAX_CAPABILITIES)
+    unit: str | None = None
+    customer: CustomerName | None = None
+
+
+class AgentChange(Body):
+    """What of an agent is to be different; what is left out stays. An empty description removes it."""
+
+    name: str | None = None
+    price_per_task: AmountOrZero | None = None
+    description: str | None = None
+    capabilities: list[str] | None = Field(default=None, max_length=MAX_CAPABILITIES)
+    status: Literal["active", "paused"] | None = None
+
+
+class TaskBody(Body):
+    """Which agent is hired for what, and at which price at most; ``parent`` is the task whose budget pays."""
+
+    agent: str
+    input: Content
+    max_price: AmountOrZero | None = None
+    parent: str | None = None
+    expires_in: int = Field(default=DEFAULT_TASK_SECONDS, ge=1, le=MAX_HOLD_SECONDS, description="In seconds")
+    customer: CustomerName | None = None
+
+
+class CompleteBody(Body):
+    """What came of the work."""
+
+    output: Content | None = None
+
+
+class DisputeBody(Body):
+    """What is wrong with a task."""
+
+    reason: str
+
+
+class DecisionBody(Body):
+    """How much of a disputed task's price goes back, and why."""
+
+    refund: AmountOrZero
+    reason: str
 
 
 class ReasonBody(Body):

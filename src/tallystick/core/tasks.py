@@ -87,6 +87,11 @@ def _result(
     )
 
 
+def _named(task: Task) -> str:
+    """What a statement's line says of the task, beside what its transaction is about."""
+    return f'{{"task":"{to_text("task", task.id)}"}}'
+
+
 def _amount(legs: Legs) -> int:
     return sum(take for _, take in legs)
 
@@ -161,6 +166,7 @@ class CreateTask(PricedOperation):
             created_at=transaction.at,
             expires_at=self.expires_at if parent is None else min(self.expires_at, parent.expires_at),
         )
+        transaction.metadata = _named(task)
         if billing == HELD and parent is not None:
             _take_from_parent(book, self, transaction, task, parent)
         elif billing == HELD:
@@ -309,6 +315,7 @@ class TaskStep(Operation):
         transaction = self.begin(book, kind)
         transaction.subject_id = task.id if subject_id is None else subject_id
         transaction.unit, transaction.amount = task.unit, 0
+        transaction.metadata = _named(task)
         return transaction
 
     def done(

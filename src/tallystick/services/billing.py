@@ -42,6 +42,8 @@ _REFERENCES: Final = {
     "void": ("grant", False),
     "clawback": ("grant", False),
     "reinstatement": ("grant", False),
+    "task_settlement": ("hold", False),
+    "task_refund": ("task", False),
 }
 
 
@@ -376,7 +378,7 @@ def _hold(row: holds.HoldRow) -> HoldView:
         amount=amount,
         amounts=row.amounts,
         captured=row.captured,
-        charge_id=row.resolved_by if row.status == "captured" else None,
+        charge_id=row.resolved_by if row.is_charge else None,
         economy=row.economy,
         agent=row.agent,
         description=row.description,

@@ -31,6 +31,7 @@ class HoldRow:
     resolved_at: int | None
     resolved_by: int | None
     captured: int | None
+    is_charge: bool  # and no task's, which was settled
 
 
 class Outcome(NamedTuple):
@@ -85,6 +86,7 @@ def _rows() -> sa.Select[Any]:
             holds.c.resolved_at,
             holds.c.resolved_by,
             resolved.c.amount.label("captured"),
+            resolved.c.kind.label("resolved_kind"),
         )
         .join_from(holds, made, made.c.id == holds.c.id)
         .outerjoin(resolved, resolved.c.id == holds.c.resolved_by)
@@ -108,4 +110,5 @@ def _row(row: sa.Row[Any]) -> HoldRow:
         resolved_at=row.resolved_at,
         resolved_by=row.resolved_by,
         captured=row.captured if row.status == "captured" else None,
+        is_charge=row.resolved_kind == "capture",
     )

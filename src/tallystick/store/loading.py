@@ -254,7 +254,8 @@ class Loader:
             elif lot.id in order:  # and no lot of the owner's, which pays its debt
                 book.payments.setdefault(task.id, []).append((lot, credit_id, amount))
         for number, payments in book.payments.items():
-            payments.sort(key=lambda payment, order=drawn[number]: order[payment[0].id])
+            places = drawn[number]
+            payments.sort(key=lambda payment: places[payment[0].id])
 
     def _load_holds(self, raw: Any, book: Book, statement: str, parameters: Row) -> list[Hold]:  # noqa: ANN401
         driver = self._driver

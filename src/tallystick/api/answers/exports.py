@@ -20,6 +20,7 @@ from tallystick.core.decimals import format_amount
 from tallystick.core.ids import to_text
 from tallystick.core.times import format_rfc3339
 from tallystick.services.exports import Export, PaymentRecord, StatementLine, UsageLine
+from tallystick.store.payouts import PayoutRow
 
 T = TypeVar("T")
 Columns = Sequence[tuple[str, Callable[[T], str]]]
@@ -100,6 +101,18 @@ PAYMENTS: Final[Columns[PaymentRecord]] = (
     ("invoice", lambda record: _text(record.row.invoice)),
     ("invoice_url", lambda record: _text(record.row.invoice_url or record.row.receipt_url)),
     ("reason", lambda record: _text(record.row.failure_text or record.row.failure)),
+)
+
+
+PAYOUTS: Final[Columns[PayoutRow]] = (
+    ("customer", lambda row: to_text("cust", row.customer_id)),
+    ("external_id", lambda row: _text(row.external_id)),
+    ("unit", lambda row: _text(row.unit)),
+    ("earned", lambda row: format_amount(row.earned)),
+    ("payable", lambda row: format_amount(row.payable)),
+    ("waiting", lambda row: format_amount(row.waiting)),
+    ("disputed", lambda row: format_amount(row.disputed)),
+    ("free", lambda row: format_amount(row.free)),
 )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
+from tallystick.api.answers.agents import AgentAnswer, PayoutLine, TaskLine
 from tallystick.api.answers.billing import EntryLine
 from tallystick.api.answers.grants import GrantLine
 from tallystick.api.answers.identity import BudgetAnswer, KeyLine
@@ -21,6 +22,33 @@ class Transactions:
     """A page of a statement."""
 
     transactions: list[EntryLine]
+    has_more: bool
+    next_cursor: str | None
+
+
+@dataclass(slots=True)
+class AgentPage:
+    """A page of agents."""
+
+    agents: list[AgentAnswer]
+    has_more: bool
+    next_cursor: str | None
+
+
+@dataclass(slots=True)
+class TaskPage:
+    """A page of tasks."""
+
+    tasks: list[TaskLine]
+    has_more: bool
+    next_cursor: str | None
+
+
+@dataclass(slots=True)
+class PayoutPage:
+    """A page of the payouts report."""
+
+    payouts: list[PayoutLine]
     has_more: bool
     next_cursor: str | None
 

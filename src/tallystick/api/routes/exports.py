@@ -18,7 +18,7 @@ routes = router("billing")
 
 SoldUnitQuery = Annotated[str | None, Query(alias="unit", description="Only what was bought in this unit")]
 
-_FILE: Final[dict[int | str, dict[str, Any]]] = {
+FILE: Final[dict[int | str, dict[str, Any]]] = {
     200: {
         "description": "A CSV file by RFC 4180 in UTF-8, its first line the names of its columns",
         "headers": {"Content-Disposition": {"description": "The file's name", "schema": {"type": "string"}}},
@@ -26,7 +26,7 @@ _FILE: Final[dict[int | str, dict[str, Any]]] = {
 }
 
 
-@routes.get("/billing/export/transactions", response_class=Csv, responses=_FILE)
+@routes.get("/billing/export/transactions", response_class=Csv, responses=FILE)
 def export_transactions(
     request: Request,
     caller: CallerOf,
@@ -43,7 +43,7 @@ def export_transactions(
     return csv_file("transactions", found, TRANSACTIONS)
 
 
-@routes.get("/billing/export/usage", response_class=Csv, responses=_FILE)
+@routes.get("/billing/export/usage", response_class=Csv, responses=FILE)
 def export_usage(
     request: Request,
     caller: CallerOf,
@@ -60,7 +60,7 @@ def export_usage(
     return csv_file("usage", found, USAGE)
 
 
-@routes.get("/billing/export/payments", response_class=Csv, responses=_FILE)
+@routes.get("/billing/export/payments", response_class=Csv, responses=FILE)
 def export_payments(
     request: Request,
     caller: CallerOf,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Generic
 from tallystick.client.operations import Mode, Performer
 
 if TYPE_CHECKING:
+    from tallystick.client.resources.agents import Agents, Payouts, Tasks
     from tallystick.client.resources.auth import Auth
     from tallystick.client.resources.billing import Billing
     from tallystick.client.resources.budgets import Budgets
@@ -34,6 +35,27 @@ class Resources(Generic[Mode]):
 
     def __init__(self, client: Performer) -> None:
         self._client = client
+
+    @cached_property
+    def agents(self) -> Agents[Mode]:
+        """Agents that can be hired."""
+        from tallystick.client.resources.agents import Agents
+
+        return Agents(self._client)
+
+    @cached_property
+    def tasks(self) -> Tasks[Mode]:
+        """What agents are hired for."""
+        from tallystick.client.resources.agents import Tasks
+
+        return Tasks(self._client)
+
+    @cached_property
+    def payouts(self) -> Payouts[Mode]:
+        """What was earned with agents."""
+        from tallystick.client.resources.agents import Payouts
+
+        return Payouts(self._client)
 
     @cached_property
     def auth(self) -> Auth[Mode]:
