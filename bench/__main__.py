@@ -22,6 +22,7 @@ from bench.postgresql import measure_postgresql
 from bench.rest import measure_rest
 from bench.results import Result
 from bench.settings import Settings
+from bench.settlements import measure_settlements
 from bench.webhooks import measure_webhooks
 from bench.writer_profile import profile_writer
 
@@ -33,6 +34,7 @@ BENCHMARKS: dict[str, Callable[[Settings], list[Result]]] = {
     "alone": measure_alone,
     "postgresql": measure_postgresql,
     "http": measure_rest,
+    "settlements": measure_settlements,
     "growth": measure_growth,
     "metering": measure_metering,
     "webhooks": measure_webhooks,

@@ -17,6 +17,7 @@ class Settings:
     wallets: int = 1000
     many_wallets: int = 10_000
     many_charges: int = 1_000_000
+    tasks: int = 20_000
     balances: int = 2000
     events: int = 1000
     with_peers: bool = True
@@ -32,6 +33,7 @@ class Settings:
             wallets=20,
             many_wallets=50,
             many_charges=1000,
+            tasks=100,
             balances=20,
             events=20,
             with_peers=with_peers,

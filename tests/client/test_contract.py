@@ -30,6 +30,7 @@ SAMPLES: dict[Any, Any] = {
     int: 1,
     bool: True,
     bytes: b"{}",
+    object: "anything",
     Also: Also(meter="m"),
     KeyBudget: KeyBudget(amount=1, per="day", unit="credits"),
     NewCharge: NewCharge(

@@ -69,6 +69,19 @@ CALLS = {
     ("post", "/test/clock"),
     ("post", "/test/payments/{payment}/{action}"),
     ("post", "/settlements"),
+    ("post", "/agents"),
+    ("get", "/agents"),
+    ("get", "/agents/{agent_id}"),
+    ("patch", "/agents/{agent_id}"),
+    ("post", "/tasks"),
+    ("get", "/tasks"),
+    ("get", "/tasks/{task_id}"),
+    *(
+        ("post", f"/tasks/{{task_id}}/{step}")
+        for step in ("accept", "complete", "fail", "cancel", "dispute", "resolve")
+    ),
+    ("get", "/payouts"),
+    ("get", "/billing/export/payouts"),
     ("post", "/webhooks/endpoints"),
     ("get", "/webhooks/endpoints"),
     ("patch", "/webhooks/endpoints/{endpoint_id}"),
@@ -99,6 +112,11 @@ WITH_IDEMPOTENCY_KEY = {
     "/api/dashboard/billing/checkout",
     "/billing/payments/{payment_id}/refund",
     "/settlements",
+    "/tasks",
+    *(
+        f"/tasks/{{task_id}}/{step}"
+        for step in ("accept", "complete", "fail", "cancel", "dispute", "resolve")
+    ),
 }
 
 

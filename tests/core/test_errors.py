@@ -39,6 +39,10 @@ EXAMPLES = (
     errors.UnknownCustomer("cust_1"),
     errors.Conflict("the grant is void"),
     errors.HoldNotOpen("captured"),
+    errors.TaskNotReady("completed", ("created", "accepted")),
+    errors.DisputeWindowClosed(1),
+    errors.AgentPaused("Summarist"),
+    errors.PriceAboveMaximum(unit="credits", price=2_000_000, max_price=1_500_000),
     errors.ExceedsRefundable(unit="credits", requested=5_000_000, refundable=2_500_000),
     errors.NotCovered(unit="rUv", required=5, available=2, limit_source="wallet:rUv"),
     errors.InsufficientCredits(

@@ -126,7 +126,7 @@ def test_of_many_workers_one_accepts(market: Market) -> None:
         try:
             market.tally.tasks.accept(market.people["bob"], task, idempotency_key=f"worker {number}")
         except errors.TaskNotReady as refused:
-            return f"is {refused.fields['status']}"
+            return f"is {refused.fields['task_status']}"
         return "took it"
 
     with ThreadPoolExecutor(8) as pool:

@@ -9,6 +9,7 @@ import typer
 
 from tallystick.cli import (
     accounts,
+    agents,
     audit,
     balances,
     bench,
@@ -25,8 +26,10 @@ from tallystick.cli import (
     keys,
     mcp,
     payments,
+    payouts,
     server,
     setup,
+    tasks,
     webhooks,
 )
 from tallystick.cli.frame import JsonOption, Noun, Session
@@ -80,7 +83,17 @@ root.add(balances.billing)
 root.add(payments.noun)
 charges.register(root)
 economy.register(root)
-for noun in (holds.noun, grants.noun, keys.noun, budgets.noun, customers.noun, webhooks.noun):
+for noun in (
+    holds.noun,
+    agents.noun,
+    tasks.noun,
+    payouts.noun,
+    grants.noun,
+    keys.noun,
+    budgets.noun,
+    customers.noun,
+    webhooks.noun,
+):
     root.add(noun)
 explain.register(root)
 audit.register(root)

@@ -1,4 +1,4 @@
-"""`tally billing export`: statements, usage and payments as CSV, into a file or to standard output."""
+"""`tally billing export`: statements, usage, payments and payouts as CSV, into a file or to standard output."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tallystick.cli.rendering import console, text
 CSV: Final = "text/csv"
 LOOK_SECONDS: Final = 0.5
 
-noun = Noun("export", "CSV files for finance: statements, usage by day and meter, payments.")
+noun = Noun("export", "CSV files for finance: statements, usage by day and meter, payments, payouts.")
 
 OutputOption = Annotated[
     Path | None,
@@ -81,6 +81,12 @@ def payments(
     every = "true" if everybody else None
     query = {"customer": customer, "all": every, "unit": unit, "from": start, "to": end}
     return _export(session, "payments", query, output)
+
+
+@noun.command("payouts")
+def payouts(session: Session, *, unit: UnitOption = None, output: OutputOption = None) -> Output:
+    """Export what customers have earned with their agents, a line each. For services and admins."""
+    return _export(session, "payouts", {"unit": unit}, output)
 
 
 def _export(session: Session, name: str, query: dict[str, str | None], output: Path | None) -> Output:

@@ -235,7 +235,9 @@ class TaskNotReady(Conflict):
 
     def __init__(self, status: str, expected: Sequence[str]) -> None:
         """Take the task's status, and those in which the step is possible."""
-        super().__init__(f"the task is {status}: expected one that is {' or '.join(expected)}", status=status)
+        super().__init__(
+            f"the task is {status}: expected one that is {' or '.join(expected)}", task_status=status
+        )
 
 
 class DisputeWindowClosed(Conflict):

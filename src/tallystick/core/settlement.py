@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
 from tallystick.core import errors
+from tallystick.core.amounts import pro_rata_floor
 from tallystick.core.book import Book
 from tallystick.core.holdings import MAX_BALANCE, Lot, Transaction, Wallet
 from tallystick.core.operations import Draw, Operation, require
@@ -96,11 +97,9 @@ def pay(
     """Move what ``draws`` names from the payer's lots to earned lots of the payee, one per origin, less the fee."""
     fees = book.system_account(payer.unit, FEES)
     price = sum(take for _, take in draws)
-    paid = sum(take for lot, take in draws if lot.origin == "paid")
-    fee_of = {"paid": fee * paid // price}
-    fee_of["free"] = fee - fee_of["paid"]
+    shares = fee_by_origin(fee, price=price, paid=sum(take for lot, take in draws if lot.origin == "paid"))
     earned: list[Lot] = []
-    for origin, share in fee_of.items():
+    for origin, share in shares:
         left = share
         lots = [(lot, take) for lot, take in draws if lot.origin == origin]
         payout = sum(take for _, take in lots) - left
@@ -121,6 +120,15 @@ def pay(
     for lot in earned:
         book.enter_burn_order(payee, lot)
         book.repay_debt(transaction, payee, lot)
+
+
+def fee_by_origin(fee: int, *, price: int, paid: int) -> tuple[tuple[str, int], tuple[str, int]]:
+    """What of a fee is taken from paid credits, of which the price has ``paid``, and what from free ones.
+
+    In proportion, rounded down for paid credits: the remainder is taken from the free ones.
+    """
+    of_paid = pro_rata_floor(paid, price, fee)
+    return ("paid", of_paid), ("free", fee - of_paid)
 
 
 def _earned_lot(

@@ -114,13 +114,19 @@ class Tasks:
         if around is not None and outcome.refusal is not None:
             raise outcome.refusal  # Credits in the wallet do not help a task's budget.
         answer: Answer[TaskResult] = self._pricing.finish(operation, outcome)
-        if answer.value.billing == UNBILLED and not answer.replayed:
+        if not answer.replayed:
+            self._made(answer.value, economy.version)
+        return answer
+
+    def _made(self, made: TaskResult, economy: str) -> None:
+        ids = made.id, made.agent_id, made.owner_id, made.requester_id, made.customer_id
+        self._remember(TaskTerms(*ids, economy))
+        if made.billing == UNBILLED:
             log.error(
                 "a task is not billed: its requester has too few credits",
-                task=to_text("task", answer.value.id),
-                customer=to_text("cust", requester),
+                task=to_text("task", made.id),
+                customer=to_text("cust", made.requester_id),
             )
-        return answer
 
     def _parent(self, caller: Caller, parent: str) -> TaskTerms:
         found = self._find(caller, parent)
@@ -301,11 +307,14 @@ class Tasks:
         if known is None:
             with self._context.database.read() as connection:
                 known = store.terms(connection, number)
-            if len(self._terms) >= MAX_REMEMBERED:
-                self._terms.clear()
             if known is not None:
-                self._terms[number] = known
+                self._remember(known)
         return known
+
+    def _remember(self, terms: TaskTerms) -> None:
+        if len(self._terms) >= MAX_REMEMBERED:
+            self._terms.clear()
+        self._terms[terms.id] = terms
 
     def _of_owner(self, caller: Caller, task: str) -> TaskTerms:
         terms = self._find(caller, task)

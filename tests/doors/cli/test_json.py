@@ -35,6 +35,24 @@ def _held(program: Program, customer: str) -> str:
     return hold
 
 
+def _agent(program: Program, customer: str, price: str = "1") -> str:
+    """An agent of somebody else's, whom a customer can pay."""
+    owner = f"{customer}-owner"
+    program.ask("customers", "create", owner)
+    program.ask("grants", "create", customer, "5")
+    agent: str = program.ask("agents", "create", f"worker at {price}", price, "--customer", owner)["id"]
+    return agent
+
+
+def _task(program: Program, customer: str, *steps: str) -> str:
+    task: str = program.ask("tasks", "create", _agent(program, customer), "do it", "--customer", customer)[
+        "id"
+    ]
+    for step in steps:
+        program.ask("tasks", step, task, *(["--reason", "no"] if step == "dispute" else []))
+    return task
+
+
 def _email(customer: str) -> list[str]:
     return ["-e", f"{customer}@example.test", "-p", "correct horse"]
 
@@ -128,6 +146,32 @@ CALLS: dict[str, Arguments] = {
     "holds list": lambda _, customer: ["--customer", customer],
     "holds capture": lambda program, customer: [_held(program, customer)],
     "holds release": lambda program, customer: [_held(program, customer)],
+    "agents create": lambda _, customer: ["worker", "2", "--customer", customer],
+    "agents list": lambda _program, _customer: [],
+    "agents show": lambda program, customer: [_agent(program, customer)],
+    "agents update": lambda program, customer: [_agent(program, customer, "6"), "--price", "6"],
+    "agents pause": lambda program, customer: [_agent(program, customer, "3")],
+    "agents resume": lambda program, customer: [_agent(program, customer, "4")],
+    "tasks create": lambda program, customer: [_agent(program, customer), "{}", "--customer", customer],
+    "tasks list": lambda _, customer: ["--customer", customer],
+    "tasks show": lambda program, customer: [_task(program, customer)],
+    "tasks accept": lambda program, customer: [_task(program, customer)],
+    "tasks complete": lambda program, customer: [_task(program, customer, "accept")],
+    "tasks fail": lambda program, customer: [_task(program, customer, "accept")],
+    "tasks cancel": lambda program, customer: [_task(program, customer)],
+    "tasks dispute": lambda program, customer: [
+        _task(program, customer, "accept", "complete"),
+        "--reason",
+        "no",
+    ],
+    "tasks resolve": lambda program, customer: [
+        _task(program, customer, "accept", "complete", "dispute"),
+        "0.5",
+        "--reason",
+        "half",
+    ],
+    "payouts list": lambda _program, _customer: [],
+    "billing export payouts": lambda _program, _customer: ["--output", "o.csv"],
     "grants create": lambda _, customer: [customer, "1"],
     "grants list": lambda _, customer: ["--customer", customer],
     "grants void": lambda program, customer: [_granted(program, customer)],

@@ -9,7 +9,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from tallystick.api.answers import agents
-from tallystick.api.answers.exports import PAYOUTS, Csv, csv_file
 from tallystick.api.answers.pages import AgentPage, PayoutPage, TaskPage, page
 from tallystick.api.auth import CallerOf
 from tallystick.api.models import (
@@ -28,7 +27,6 @@ from tallystick.api.models import (
     UnitQuery,
 )
 from tallystick.api.rendering import Json
-from tallystick.api.routes.exports import FILE
 from tallystick.api.routes.shared import router, services, written
 from tallystick.services.agents import Changes
 
@@ -247,9 +245,3 @@ def list_payouts(
     """What customers have earned with their agents, and how much of it may be paid out. For services and admins."""
     found = services(request).payouts.report(caller, unit=unit, limit=limit, cursor=cursor)
     return Json(page("payouts", found, agents.payout))
-
-
-@routes.get("/payouts/export", response_class=Csv, responses=FILE)
-def export_payouts(request: Request, caller: CallerOf, *, unit: UnitQuery = None) -> Csv:
-    """The payouts report as CSV. For services and admins."""
-    return csv_file("payouts", services(request).payouts.export(caller, unit=unit), PAYOUTS)

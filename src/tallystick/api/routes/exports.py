@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final
 from fastapi import Query
 from starlette.requests import Request
 
-from tallystick.api.answers.exports import PAYMENTS, TRANSACTIONS, USAGE, Csv, csv_file
+from tallystick.api.answers.exports import PAYMENTS, PAYOUTS, TRANSACTIONS, USAGE, Csv, csv_file
 from tallystick.api.auth import CallerOf
 from tallystick.api.models import CustomerQuery, UnitQuery
 from tallystick.api.routes.billing import FromQuery, ToQuery
@@ -18,7 +18,7 @@ routes = router("billing")
 
 SoldUnitQuery = Annotated[str | None, Query(alias="unit", description="Only what was bought in this unit")]
 
-FILE: Final[dict[int | str, dict[str, Any]]] = {
+_FILE: Final[dict[int | str, dict[str, Any]]] = {
     200: {
         "description": "A CSV file by RFC 4180 in UTF-8, its first line the names of its columns",
         "headers": {"Content-Disposition": {"description": "The file's name", "schema": {"type": "string"}}},
@@ -26,7 +26,7 @@ FILE: Final[dict[int | str, dict[str, Any]]] = {
 }
 
 
-@routes.get("/billing/export/transactions", response_class=Csv, responses=FILE)
+@routes.get("/billing/export/transactions", response_class=Csv, responses=_FILE)
 def export_transactions(
     request: Request,
     caller: CallerOf,
@@ -43,7 +43,7 @@ def export_transactions(
     return csv_file("transactions", found, TRANSACTIONS)
 
 
-@routes.get("/billing/export/usage", response_class=Csv, responses=FILE)
+@routes.get("/billing/export/usage", response_class=Csv, responses=_FILE)
 def export_usage(
     request: Request,
     caller: CallerOf,
@@ -60,7 +60,7 @@ def export_usage(
     return csv_file("usage", found, USAGE)
 
 
-@routes.get("/billing/export/payments", response_class=Csv, responses=FILE)
+@routes.get("/billing/export/payments", response_class=Csv, responses=_FILE)
 def export_payments(
     request: Request,
     caller: CallerOf,
@@ -81,3 +81,9 @@ def export_payments(
         end=time_of(end, "to"),
     )
     return csv_file("payments", found, PAYMENTS)
+
+
+@routes.get("/billing/export/payouts", response_class=Csv, responses=_FILE)
+def export_payouts(request: Request, caller: CallerOf, *, unit: UnitQuery = None) -> Csv:
+    """What customers have earned with their agents as CSV, a line each. For services and admins."""
+    return csv_file("payouts", services(request).payouts.export(caller, unit=unit), PAYOUTS)

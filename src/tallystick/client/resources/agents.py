@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -12,7 +12,11 @@ from tallystick.client.exact import Number, number
 from tallystick.client.models import Model
 from tallystick.client.operations import Mode, Resource, operation
 from tallystick.client.pages import Page, page
-from tallystick.client.requests import Repeat, Request, csv, get, post, write
+from tallystick.client.requests import Repeat, Request, get, post, write
+
+TaskStatus = Literal[
+    "created", "accepted", "completed", "failed", "cancelled", "timed_out", "disputed", "refunded"
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,7 +144,7 @@ class Agents(Resource[Mode]):
         name: str,
         price_per_task: Number,
         description: str | None = None,
-        capabilities: Sequence[str] | None = None,
+        capabilities: Iterable[str] | None = None,
         unit: str | None = None,
         customer: str | None = None,
     ) -> Request[Agent]:
@@ -194,7 +198,7 @@ class Agents(Resource[Mode]):
         name: str | None = None,
         price_per_task: Number | None = None,
         description: str | None = None,
-        capabilities: Sequence[str] | None = None,
+        capabilities: Iterable[str] | None = None,
         status: Literal["active", "paused"] | None = None,
     ) -> Request[Agent]:
         """Change an agent, or pause it; tasks that were made before keep their price."""
@@ -242,7 +246,7 @@ class Tasks(Resource[Mode]):
         role: Literal["requester", "owner"] | None = None,
         agent: str | None = None,
         parent: str | None = None,
-        status: str | None = None,
+        status: TaskStatus | None = None,
         billing: Literal["held", "nothing", "unbilled"] | None = None,
         limit: int | None = None,
         cursor: str | None = None,
@@ -317,8 +321,3 @@ class Payouts(Resource[Mode]):
     ) -> Request[PayoutPage[Mode]]:
         """The report, in the order in which customers came."""
         return page(self, "/payouts", PayoutPage[Mode], {"unit": unit, "limit": limit, "cursor": cursor})
-
-    @operation
-    def export(self, *, unit: str | None = None) -> Request[bytes]:
-        """The report as CSV."""
-        return csv("/payouts/export", {"unit": unit})

@@ -342,6 +342,11 @@ class Billing(Resource[Mode]):
         """Payments as CSV, oldest first; ``from_`` and ``to`` are about when they were ordered."""
         return csv("/billing/export/payments", {**_span(customer, unit, from_, to), "all": all})
 
+    @file_operation
+    def export_payouts(self, *, unit: str | None = None) -> Request[bytes]:
+        """What customers have earned with their agents as CSV. For services and admins."""
+        return csv("/billing/export/payouts", {"unit": unit})
+
 
 def _span(
     customer: str | None, unit: str | None, from_: Moment | None, to: Moment | None
