@@ -112,7 +112,7 @@ class Market:
             self.people[who], task, reason="wrong answer", idempotency_key=self.key()
         ).value
 
-    def resolve(self, task: str, refund: float) -> TaskResult:
+    def resolve(self, task: str, refund: float | str) -> TaskResult:
         """Decide as an admin."""
         return self.tally.tasks.resolve(
             SYSTEM, task, refund=str(refund), reason="looked at it", idempotency_key=self.key()
