@@ -223,6 +223,7 @@ def live(history: History) -> None:
     for part in (_use_and_refund, _hold_and_resolve, _take_back, _freeze, _change_plans, _limit, _settle):
         part(history)
         history.clock.pass_by(10 * MINUTE)
+    _hire(history)
     _pay_for_plans(history)
     history.clock.pass_by(40 * DAY)
     history.catch_up()
@@ -336,6 +337,54 @@ def _settle(history: History) -> None:
         history.tally.settlements.create(
             SYSTEM, payer=payer, payee="eve", price=price, description="work", idempotency_key=history.key()
         )
+
+
+def _hire(history: History) -> None:
+    """Tasks of every end, with sub-tasks, within a budget, and disputed."""
+    tally = history.tally
+    agents = {
+        name: to_text(
+            "agent",
+            tally.agents.register(SYSTEM, name="worker", price_per_task=price, customer=name).value.id,
+        )
+        for name, price in (("eve", 12), ("zoe", 3), ("kim", 2))
+    }
+    tasks = tally.tasks
+
+    def hire(customer: str | None, agent: str, *, parent: str | None = None, seconds: int = 3600) -> str:
+        made = tasks.create(
+            SYSTEM,
+            agent=agents[agent],
+            input={"do": "it"},
+            customer=customer,
+            parent=parent,
+            expires_in=seconds,
+            idempotency_key=history.key(),
+        )
+        return to_text("task", made.value.id)
+
+    def work(task: str) -> str:
+        tasks.accept(SYSTEM, task, idempotency_key=history.key())
+        tasks.complete(SYSTEM, task, output="done", idempotency_key=history.key())
+        return task
+
+    def dispute(task: str, refund: str) -> None:
+        tasks.dispute(SYSTEM, task, reason="no", idempotency_key=history.key())
+        tasks.resolve(SYSTEM, task, refund=refund, reason="looked", idempotency_key=history.key())
+
+    for refund in ("0", "5.5", "12"):
+        dispute(work(hire("ada", "eve")), refund)
+    work(hire("eve", "eve"))
+    tasks.cancel(SYSTEM, hire("eve", "eve"), idempotency_key=history.key())
+    top = hire("ada", "eve")
+    tasks.accept(SYSTEM, top, idempotency_key=history.key())
+    work(hire(None, "zoe", parent=top))
+    tasks.fail(SYSTEM, hire(None, "kim", parent=top), idempotency_key=history.key())
+    hire(None, "kim", parent=top, seconds=60)
+    history.clock.pass_by(2 * MINUTE)
+    tasks.complete(SYSTEM, top, idempotency_key=history.key())
+    tasks.fail(SYSTEM, hire("sam", "eve"), idempotency_key=history.key())
+    hire("sam", "eve", seconds=60)
 
 
 def _leave_things_open(history: History) -> None:

@@ -24,6 +24,8 @@ OUT_OF_SCOPE = {
     "users": "logins",
     "sessions": "logins, deleted when they end",
     "api_keys": "rights, which operators grant and revoke",
+    "agents": "what is offered, which owners change",
+    "tasks": "what was agreed and asked, as payments: its credits move in the ledger",
     "oauth_clients": "programs that ask for rights, deleted when they are no longer used",
     "oauth_authorizations": "rights that were asked for, deleted after some minutes",
     "connected_apps": "rights, which their owners grant and revoke",
@@ -52,6 +54,8 @@ OUT_OF_SCOPE = {
 }
 # The same of the columns of a table that otherwise belongs to the ledger.
 FIGURES_TO_WATCH = {wallets.c[name] for name in ("told_below", "watch_below", "watch_above", "refill_below")}
+# Steps of a task that change its status alone.
+MOVING_NOTHING = {"task_accept", "task_completion", "task_end", "task_dispute", "task_dispute_end"}
 LEDGER = [table for table in metadata.sorted_tables if table.name not in OUT_OF_SCOPE]
 COLUMNS = [column for table in LEDGER for column in table.columns if column not in FIGURES_TO_WATCH]
 ROWS = 2
@@ -211,6 +215,7 @@ def test_a_deleted_row_is_found(tampered: Tampered, table: sa.Table) -> None:
     elif table.name == "transactions":
         told = {row["transaction_id"] for line in (transfers, entries) for row in tampered.rows(line)}
         rows = [row for row in rows if row["id"] in told or row["subject_id"] or row["kind"] == "plan_change"]
+        rows = [row for row in rows if row["kind"] not in MOVING_NOTHING]
     for row in rows[:: max(len(rows) // 8, 1)]:
         report = tampered.audit_after(sa.delete(table).where(at(table, row)))
         assert not report.ok, row
