@@ -307,8 +307,10 @@ def test_what_is_wrong_under_a_sound_seal_is_found(lived: Lived, rules: set[int]
     "edit",
     [
         "UPDATE transfers SET amount = 'much'",
-        "UPDATE transfers SET transaction_id = 'none' WHERE (transaction_id, number) = "
-        "(SELECT transaction_id, number FROM transfers ORDER BY number DESC LIMIT 1)",
+        (
+            "UPDATE transfers SET transaction_id = 'none' WHERE (transaction_id, number) = "
+            "(SELECT transaction_id, number FROM transfers ORDER BY number DESC LIMIT 1)"
+        ),
         "UPDATE entries SET amount = NULL",
         "UPDATE accounts SET credits_posted = 'all'",
         "UPDATE transactions SET result = '[]', at = 'soon'",
