@@ -102,8 +102,13 @@ def open_hold(book: Book, task: Task | None) -> Hold | None:
     return hold if hold is not None and hold.status == "open" else None
 
 
+# Who is told of a task's new status: the side that did not bring it about.
+_OF_OWNER: Final = frozenset({"created", "cancelled", "timed_out", "disputed", "refunded"})
+_OF_REQUESTER: Final = frozenset({"accepted", "completed", "failed", "timed_out", "refunded"})
+
+
 def tell_of(book: Book, task: Task) -> None:
-    """Whoever asked and whoever works hear of a task's new status."""
+    """Tell whoever did not do it of a task's new status."""
     data = {
         "task": to_text("task", task.id),
         "agent": to_text("agent", task.agent_id),
@@ -115,7 +120,10 @@ def tell_of(book: Book, task: Task) -> None:
         "refunded": to_decimal(task.refunded),
         "reason": task.dispute_reason if task.status == "disputed" else task.reason,
     }
-    for customer_id in dict.fromkeys((task.requester_id, task.owner_id)):
+    told = [task.owner_id] if task.status in _OF_OWNER else []
+    if task.status in _OF_REQUESTER and task.requester_id not in told:
+        told.append(task.requester_id)
+    for customer_id in told:
         book.tell(customer_id, TASK_EVENTS[task.status], data)
 
 
