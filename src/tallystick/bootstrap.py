@@ -143,7 +143,7 @@ class Tally:
         self.explain = Explain(self.context, self.customers, self.economies)
         self.health = Health(self.context)
         self.grants = Grants(self.context, self.customers)
-        self.rewards = Rewards(self.context, self.grants, self.billing)
+        self.rewards = Rewards(self.context, self.customers, self.grants, self.billing)
         self.wallets = Wallets(self.context, self.customers)
         self.settlements = Settlements(self.context, self.customers, pricing)
 

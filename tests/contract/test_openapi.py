@@ -81,6 +81,8 @@ CALLS = {
         for step in ("accept", "complete", "fail", "cancel", "dispute", "resolve")
     ),
     ("get", "/payouts"),
+    ("post", "/rewards"),
+    ("post", "/referrals"),
     ("get", "/billing/export/payouts"),
     ("post", "/webhooks/endpoints"),
     ("get", "/webhooks/endpoints"),

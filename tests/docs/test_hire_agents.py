@@ -19,6 +19,7 @@ from tests.servers import ADMIN_KEY, PROGRAMS, Server, running_server
 
 pytestmark = pytest.mark.slow
 
+REWARDS = DOCS / "how-to" / "reward-customers.md"
 PAGE = DOCS / "how-to" / "hire-agents.md"
 
 
@@ -27,6 +28,39 @@ def server(sqlite_url: str, tmp_path: Path) -> Iterator[Server]:
     """A server whose customers have nothing but what they are given."""
     with running_server(tmp_path, economy="nexus", database_url=sqlite_url) as running:
         yield running
+
+
+def run_commands(commands: str, server: Server, folder: Path, names: dict[str, str]) -> str:
+    """Run each line with the names that are known, and remember those that its answer gives; gives the last answer."""
+    text = ""
+    for line in commands.splitlines():
+        words = [names.get(word, word) for word in shlex.split(line)]
+        assert "tally" == words[0]
+        done = subprocess.run(
+            [PROGRAMS / "tally", "--json", *words[1:]],
+            env={**os.environ, "TALLY_URL": server.url, "TALLY_API_KEY": ADMIN_KEY},
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        text = done.stdout
+        assert 0 == done.returncode, text + done.stderr
+        for prefix in ("agent", "task"):
+            if (found := re.search(rf'"id": "({prefix}_\w+)"', text)) is not None:
+                names[prefix.upper()] = found[1]
+    return text
+
+
+def test_rewards_are_given_as_the_page_says(sqlite_url: str, tmp_path: Path) -> None:
+    """With the economy that it names; twice, and the second time nothing comes of it."""
+    [commands] = blocks(REWARDS, "sh")
+    with running_server(tmp_path, economy="starter", database_url=sqlite_url) as server:
+        for _ in range(2):
+            run_commands(commands, server, tmp_path, {})
+        with TallyClient(base_url=server.url, api_key=ADMIN_KEY) as admin:
+            balances = [admin.billing.get_balance(customer=name) for name in ("ann", "bob")]
+        assert [Decimal(95), Decimal(50)] == [balance.earned for balance in balances]
 
 
 def test_the_page_is_true(
@@ -38,21 +72,7 @@ def test_the_page_is_true(
     names: dict[str, str] = {}
 
     def tally(commands: str) -> None:
-        for line in commands.splitlines():
-            words = [names.get(word, word) for word in shlex.split(line)]
-            assert "tally" == words[0]
-            done = subprocess.run(
-                [PROGRAMS / "tally", "--json", *words[1:]],
-                env={**os.environ, "TALLY_URL": server.url, "TALLY_API_KEY": ADMIN_KEY},
-                cwd=tmp_path,
-                capture_output=True,
-                text=True,
-                check=False,
-            )
-            assert 0 == done.returncode, done.stdout + done.stderr
-            for prefix in ("agent", "task"):
-                if (found := re.search(rf'"id": "({prefix}_\w+)"', done.stdout)) is not None:
-                    names[prefix.upper()] = found[1]
+        run_commands(commands, server, tmp_path, names)
 
     def run(program: str, customer: str) -> dict[str, Any]:
         with TallyClient(base_url=server.url, api_key=ADMIN_KEY) as admin:

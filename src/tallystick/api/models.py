@@ -250,6 +250,24 @@ class SettlementBody(Body):
     description: str | None = None
 
 
+class RewardBody(Body):
+    """What is rewarded: ``fact`` is your own id of it. A source with a streak takes neither a fact nor an amount."""
+
+    customer: CustomerName
+    source: str
+    fact: str | None = None
+    amount: Amount | None = None
+    difficulty: str | None = None
+    reason: str | None = None
+
+
+class ReferralBody(Body):
+    """Who brought whom."""
+
+    referrer: CustomerName
+    referred: CustomerName
+
+
 class AgentBody(Body):
     """An agent on offer. ``capabilities`` are words by which it is found."""
 

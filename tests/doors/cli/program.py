@@ -68,6 +68,13 @@ description = "Three an hour"
 price = 1
 hourly_limit = 3
 
+[rewards.challenge]
+description = "A challenge"
+ranges = { any = [1, 50] }
+[referral]
+referrer = 5
+referred = 0
+
 [packs.starter]
 title = "Starter"
 credits = 1000

@@ -44,6 +44,12 @@ def _agent(program: Program, customer: str, price: str = "1") -> str:
     return agent
 
 
+def _referrer(program: Program, customer: str) -> str:
+    name = f"{customer}-referrer"
+    program.ask("customers", "create", name)
+    return name
+
+
 def _task(program: Program, customer: str, *steps: str) -> str:
     task: str = program.ask("tasks", "create", _agent(program, customer), "do it", "--customer", customer)[
         "id"
@@ -170,6 +176,8 @@ CALLS: dict[str, Arguments] = {
         "--reason",
         "half",
     ],
+    "rewards give": lambda _, customer: [customer, "challenge", "--fact", "a", "--amount", "20"],
+    "rewards refer": lambda program, customer: [_referrer(program, customer), customer],
     "payouts list": lambda _program, _customer: [],
     "billing export payouts": lambda _program, _customer: ["--output", "o.csv"],
     "grants create": lambda _, customer: [customer, "1"],

@@ -151,14 +151,14 @@ def test_stdio_in_front_of_a_server(server: Server, tmp_path: Path) -> None:
     assert "invalid_amount" == agent.refused("create_payment_link", amount=1)
     award: dict[str, Any] = {
         "user_id": made["user"]["id"],
-        "amount": 5,
+        "amount": 10,
         "reason": "a try",
         "source": "challenge",
     }
     admin = over_stdio(tmp_path, TALLY_URL=server.url, TALLY_API_KEY=ADMIN_KEY)
     meta = {"tallystick/idempotency-key": "fact-1"}
     first = admin.call("app_store_earn_ruv", meta=meta, **award)
-    assert (first, 361) == (admin.call("app_store_earn_ruv", meta=meta, **award), first["new_balance"])
+    assert (first, 366) == (admin.call("app_store_earn_ruv", meta=meta, **award), first["new_balance"])
     agent.call("user_logout")
     assert "not_authenticated" == agent.refused("check_balance")
 

@@ -11,6 +11,7 @@ from tallystick.core.adjustments import ClawbackResult, FreezeResult, GrantResul
 from tallystick.core.ids import to_text
 from tallystick.core.times import format_rfc3339
 from tallystick.services.grants import GrantView
+from tallystick.services.rewards import Referred
 
 
 @dataclass(slots=True)
@@ -79,6 +80,22 @@ class FreezeAnswer:
     unit: str
     frozen: bool
     frozen_at: Time | None
+
+
+@dataclass(slots=True)
+class ReferralAnswer:
+    """What both sides of a referral got, as grants; null for a side that gets nothing."""
+
+    referrer: GrantAnswer | None
+    referred: GrantAnswer | None
+
+
+def referral(found: Referred) -> ReferralAnswer:
+    """A referral."""
+    return ReferralAnswer(
+        referrer=None if found.referrer is None else grant(found.referrer.value),
+        referred=None if found.referred is None else grant(found.referred.value),
+    )
 
 
 def grant(result: GrantResult) -> GrantAnswer:

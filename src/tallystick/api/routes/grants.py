@@ -20,10 +20,13 @@ from tallystick.api.models import (
     IdempotencyKey,
     LimitQuery,
     ReasonBody,
+    ReferralBody,
+    RewardBody,
     UnitQuery,
 )
 from tallystick.api.rendering import Json
 from tallystick.api.routes.shared import router, services, time_of, written
+from tallystick.services.context import Answer
 
 routes = router("grants")
 
@@ -88,3 +91,27 @@ def claw_back_grant(
         caller, grant_id, amount=body.amount, reason=body.reason, idempotency_key=key
     )
     return written(request, answer, grants.clawback(answer.value))
+
+
+@routes.post("/rewards", status_code=201, response_model=grants.GrantAnswer)
+def create_reward(request: Request, caller: CallerOf, body: RewardBody) -> Response:
+    """Reward a fact within the economy's range for its source, once. For services and admins."""
+    answer = services(request).rewards.award(
+        caller,
+        customer=body.customer,
+        source=body.source,
+        fact=body.fact,
+        amount=body.amount,
+        difficulty=body.difficulty,
+        reason=body.reason,
+    )
+    return written(request, answer, grants.grant(answer.value))
+
+
+@routes.post("/referrals", status_code=201, response_model=grants.ReferralAnswer)
+def create_referral(request: Request, caller: CallerOf, body: ReferralBody) -> Response:
+    """Reward that one customer brought another, once for each who came. For services and admins."""
+    found = services(request).rewards.refer(caller, referrer=body.referrer, referred=body.referred)
+    sides = [each for each in (found.referrer, found.referred) if each is not None]
+    answer = Answer(found, replayed=bool(sides) and all(each.replayed for each in sides))
+    return written(request, answer, grants.referral(found))

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from tallystick.client.resources.keys import Keys
     from tallystick.client.resources.payments import Payments
     from tallystick.client.resources.prices import Prices
+    from tallystick.client.resources.rewards import Rewards
     from tallystick.client.resources.server import Server
     from tallystick.client.resources.settlements import Settlements
     from tallystick.client.resources.testing import Testing
@@ -147,6 +148,13 @@ class Resources(Generic[Mode]):
         from tallystick.client.resources.charges import Quotes
 
         return Quotes(self._client)
+
+    @cached_property
+    def rewards(self) -> Rewards[Mode]:
+        """Credits for facts."""
+        from tallystick.client.resources.rewards import Rewards
+
+        return Rewards(self._client)
 
     @cached_property
     def server(self) -> Server[Mode]:
