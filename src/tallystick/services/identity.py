@@ -181,21 +181,64 @@ class Identity:
         check_password(password, least=1)
         database = self._context.database
         attempt = database.transact(lambda connection: self._count_attempt(connection, address, ip))
-        with database.read() as connection:
-            user = users.by_email(connection, address)
-        right = self._passwords.verify(None if user is None else user.password_hash, password)
-        if user is None or not right:
-            raise errors.InvalidCredentials
+        for _ in range(2):  # the password may be changed, or hashed anew, while it is looked at
+            with database.read() as connection:
+                user = users.by_email(connection, address)
+            right = self._passwords.verify(None if user is None else user.password_hash, password)
+            if user is None or not right:
+                break
+            session = self._log_in(user, password, attempt)
+            if session is not None:
+                return session
+        raise errors.InvalidCredentials
+
+    def _log_in(self, user: User, password: str, attempt: _Attempt) -> Session | None:
+        """A session for a password that was right; None where it is another by now."""
         outdated = self._passwords.is_outdated(user.password_hash)
         renewed = self._passwords.hash(password) if outdated else None
 
-        def work(connection: Connection) -> Session:
+        def work(connection: Connection) -> Session | None:
+            # Who changed the password ended the sessions of the old one: this one must not come after.
+            if not users.lock_as_read(connection, user):
+                return None
             self._take_back(connection, attempt)
             if renewed is not None:
                 users.set_password_hash(connection, user, renewed)
             return self._open_session(connection, user)
 
-        return database.transact(work)
+        return self._context.database.transact(work)
+
+    def change_password(
+        self, caller: Caller, *, old: str, new: str, token: str, ip: str | None = None
+    ) -> None:
+        """Replace the user's password, and end whatever else got in with the old one.
+
+        Every app is disconnected and every session ends, except that of ``token``. Wrong old passwords count as failed
+        logins do. Raises ``NotAllowed`` for an API key, ``ValidationFailed``, ``RateLimited``, and ``Conflict`` when it was
+        changed at the same time.
+        """
+        if caller.user_id is None:
+            raise errors.NotAllowed("an API key has no password: sign in")
+        user_id, database = caller.user_id, self._context.database
+        check_password(new)
+        with database.read() as connection:
+            user = users.by_id(connection, user_id)
+        if user is None:
+            raise errors.NotAuthenticated
+        attempt = database.transact(lambda connection: self._count_attempt(connection, user.email, ip))
+        is_possible = is_storable(old) and len(old) <= LONGEST_PASSWORD
+        if not is_possible or not self._passwords.verify(user.password_hash, old):
+            raise errors.ValidationFailed([("old", "expected the password that you have now")])
+        password_hash = self._passwords.hash(new)
+
+        def work(connection: Connection) -> None:
+            if not users.set_password_hash(connection, user, password_hash):
+                raise errors.Conflict("the password was changed at the same time: sign in with the new one")
+            self._take_back(connection, attempt)
+            users.end_sessions_of(connection, user_id, but=digest_of(token))
+            oauth.end_apps_of(connection, user_id)
+
+        database.transact(work)
 
     def _count_attempt(self, connection: Connection, email: str, ip: str | None) -> _Attempt:
         """Count a failure in advance, or refuse; always the address first, so that nobody waits in a ring."""

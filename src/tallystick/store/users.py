@@ -65,13 +65,16 @@ def _one(connection: Connection, condition: sa.ColumnElement[bool]) -> User | No
     return None if row is None else User(*row)
 
 
-def set_password_hash(connection: Connection, user: User, password_hash: str) -> None:
-    """Replace the hash that was read, unless somebody else has replaced it meanwhile."""
-    connection.execute(
-        users.update()
-        .where(users.c.id == user.id, users.c.password_hash == user.password_hash)
-        .values(password_hash=password_hash)
-    )
+def set_password_hash(connection: Connection, user: User, password_hash: str) -> bool:
+    """Replace the hash that was read; False where somebody else has replaced it meanwhile."""
+    is_as_read = users.update().where(users.c.id == user.id, users.c.password_hash == user.password_hash)
+    return connection.execute(is_as_read.values(password_hash=password_hash)).rowcount == 1
+
+
+def lock_as_read(connection: Connection, user: User) -> bool:
+    """Let nobody change a user's password until the transaction ends; False where it is not the one that was read."""
+    query = sa.select(users.c.password_hash).where(users.c.id == user.id).with_for_update()
+    return connection.scalar(query) == user.password_hash
 
 
 def add_session(
@@ -98,6 +101,7 @@ def end_session(connection: Connection, *, token_hash: str, user_id: int) -> Non
     )
 
 
-def end_sessions_of(connection: Connection, user_id: int) -> None:
-    """Delete every session of a user."""
-    connection.execute(sessions.delete().where(sessions.c.user_id == user_id))
+def end_sessions_of(connection: Connection, user_id: int, *, but: str | None = None) -> None:
+    """Delete every session of a user, except the one whose token has the digest ``but``."""
+    ended = sessions.delete().where(sessions.c.user_id == user_id)
+    connection.execute(ended if but is None else ended.where(sessions.c.token_hash != but))
