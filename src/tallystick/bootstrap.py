@@ -38,8 +38,10 @@ from tallystick.services.health import Health
 from tallystick.services.holds import Holds
 from tallystick.services.identity import Identity
 from tallystick.services.keys import Keys, new_secret
+from tallystick.services.movements import Movements
 from tallystick.services.notifications import Notifications
 from tallystick.services.oauth import OAuth
+from tallystick.services.once import Once
 from tallystick.services.payment_refunds import PaymentRefunds
 from tallystick.services.payment_work import PaymentWork
 from tallystick.services.payouts import Payouts
@@ -133,6 +135,7 @@ class Tally:
         self.identity = Identity(self.context, self.customers)
         self.keys = Keys(self.context, self.customers)
         self.oauth = OAuth(self.context)
+        self.once = Once(self.context)
         self.connected_apps = ConnectedApps(self.context)
         self.budgets = Budgets(self.context, self.customers)
         self.charges = Charges(self.context, pricing, self.customers)
@@ -141,6 +144,7 @@ class Tally:
         self.billing = Billing(self.context, self.customers)
         self.exports = Exports(self.context, self.customers)
         self.explain = Explain(self.context, self.customers, self.economies)
+        self.movements = Movements(self.context, self.customers)
         self.health = Health(self.context)
         self.grants = Grants(self.context, self.customers)
         self.rewards = Rewards(self.context, self.customers, self.grants, self.billing)

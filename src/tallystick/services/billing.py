@@ -75,6 +75,17 @@ class Balance:
     frozen_at: int | None
     grants: tuple[GrantView, ...]
 
+    @property
+    def expires_next(self) -> tuple[int, int] | None:
+        """When the next credits that can be spent expire, and how many; None where none do."""
+        ending = [
+            (each.expires_at, each.remaining - each.held)
+            for each in self.grants
+            if each.expires_at is not None and each.remaining > each.held
+        ]
+        first = min((at for at, _ in ending), default=None)
+        return None if first is None else (first, sum(amount for at, amount in ending if at == first))
+
 
 @dataclass(frozen=True, slots=True)
 class EntryView:

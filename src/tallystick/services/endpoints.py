@@ -33,6 +33,7 @@ LONGEST_URL: Final = 2000
 SECRET_BYTES: Final = 32
 BOTH_SIGN_FOR: Final = 24 * HOUR
 REPLAYED_AT_ONCE: Final = 10_000
+BY_HAND: Final = "disabled by hand"
 STATUSES: Final = ("pending", "delivered", "failed", "dropped")
 
 EndpointInfo = EndpointRow
@@ -130,6 +131,11 @@ class Endpoints:
             rows = store.page(connection, customer_id=owner, below=below, limit=most + 1)
         return page_of("endpoints", rows, limit=most, position=lambda row: row.id)
 
+    def get(self, caller: Caller, endpoint: str) -> EndpointInfo:
+        """One endpoint. Raises ``NotFound``, also for another customer's."""
+        with self._context.database.read() as connection:
+            return self._find(connection, caller, endpoint)
+
     def update(
         self,
         caller: Caller,
@@ -158,6 +164,17 @@ class Endpoints:
             "resume_at": 0,
         }
         return self._change(caller, endpoint, lambda _row: fresh)
+
+    def disable(self, caller: Caller, endpoint: str) -> EndpointInfo:
+        """Send nothing there until it is enabled again; what waited is dropped. Repeating it changes nothing."""
+
+        def work(connection: Connection) -> EndpointRow:
+            row = self._find(connection, caller, endpoint, lock=True)
+            if store.disable(connection, row.id, reason=BY_HAND):
+                deliveries.drop(connection, row.id, reason="the endpoint was disabled")
+            return store.by_id(connection, row.id) or row
+
+        return self._context.database.transact(work)
 
     def rotate(self, caller: Caller, endpoint: str) -> WithSecret:
         """A new secret, shown this once. The one before signs too for a day, so that receivers can be changed meanwhile."""

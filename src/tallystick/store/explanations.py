@@ -84,9 +84,21 @@ class Leg:
     amount: int
 
 
-def transaction(connection: Connection, number: int, *, kinds: Sequence[str]) -> Posted | None:
-    """A transaction of one of these kinds."""
-    query = sa.select(*_TRANSACTION).where(transactions.c.id == number, transactions.c.kind.in_(kinds))
+@dataclass(frozen=True, slots=True)
+class Move:
+    """What a transaction took out of a customer's lot or debt (below zero) or put into it, in micro-units."""
+
+    account_id: int
+    kind: str
+    unit: str
+    amount: int
+
+
+def transaction(connection: Connection, number: int, *, kinds: Sequence[str] | None = None) -> Posted | None:
+    """A transaction, of one of these kinds if they are given."""
+    query = sa.select(*_TRANSACTION).where(transactions.c.id == number)
+    if kinds is not None:
+        query = query.where(transactions.c.kind.in_(kinds))
     row = connection.execute(query).first()
     return None if row is None else Posted._make(row)
 
@@ -104,9 +116,9 @@ def seal_holds(connection: Connection, found: Posted) -> bool:
     return found.seal == seal_of(content)
 
 
-def lines(connection: Connection, number: int) -> list[Line]:
-    """A transaction's entries in the order of booking."""
-    rows = connection.execute(
+def lines(connection: Connection, number: int, *, customer_id: int | None = None) -> list[Line]:
+    """A transaction's entries in the order of booking; with ``customer_id`` those of one of its customers."""
+    query = (
         sa.select(
             wallets.c.unit,
             entries.c.type,
@@ -119,7 +131,26 @@ def lines(connection: Connection, number: int) -> list[Line]:
         .where(entries.c.transaction_id == number)
         .order_by(entries.c.number)
     )
-    return [Line(*row) for row in rows]
+    if customer_id is not None:
+        query = query.where(wallets.c.customer_id == customer_id)
+    return [Line(*row) for row in connection.execute(query)]
+
+
+def moves(connection: Connection, number: int, customer_id: int) -> list[Move]:
+    """What a transaction moved out of and into a customer's lots and debt, in the order of booking."""
+    found = []
+    for side, sign in ((transfers.c.debit_id, -1), (transfers.c.credit_id, 1)):
+        rows = connection.execute(
+            sa.select(transfers.c.number, accounts.c.id, accounts.c.kind, accounts.c.unit, transfers.c.amount)
+            .join_from(transfers, accounts, accounts.c.id == side)
+            .where(
+                transfers.c.transaction_id == number,
+                transfers.c.phase.in_((POSTED, POST_PENDING)),
+                accounts.c.customer_id == customer_id,
+            )
+        )
+        found += [(row.number, Move(row.id, row.kind, row.unit, sign * int(row.amount))) for row in rows]
+    return [move for _, move in sorted(found, key=lambda each: (each[0], each[1].amount))]
 
 
 def draws(connection: Connection, number: int) -> list[Leg]:
