@@ -1,4 +1,4 @@
-"""Pages for people: made on the server, without scripts, and with nothing from elsewhere."""
+"""Pages for people: made on the server, usable without scripts, and with nothing from elsewhere."""
 
 from __future__ import annotations
 
@@ -7,11 +7,43 @@ from collections.abc import Sequence
 from fastapi import APIRouter
 
 from tallystick.bootstrap import Tally
-from tallystick.web import apps, billing, buying, signing_in, simulated
+from tallystick.web import (
+    apps,
+    assets,
+    billing,
+    budgets,
+    buying,
+    keys,
+    password,
+    payments,
+    plan,
+    refills,
+    signing_in,
+    simulated,
+    transactions,
+    usage,
+    webhooks,
+)
 
 __all__ = ["routers"]
 
 
 def routers(tally: Tally) -> Sequence[APIRouter]:
     """The pages that this installation has; those of simulated payments only where payments are simulated."""
-    return (billing.routes, buying.routes, signing_in.routes, apps.routes, *simulated.routers(tally))
+    pages = (
+        assets,
+        signing_in,
+        buying,
+        billing,
+        transactions,
+        usage,
+        payments,
+        plan,
+        refills,
+        budgets,
+        keys,
+        webhooks,
+        password,
+        apps,
+    )
+    return (*(each.routes for each in pages), *simulated.routers(tally))

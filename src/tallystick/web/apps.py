@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from tallystick.core import errors
 from tallystick.core.redirects import place_of, with_answer
+from tallystick.web.dashboard import show
 from tallystick.web.frame import FormOf, frame, page, plain, see_other, tally_of
 from tallystick.web.signing_in import SignedIn, foreign, forget, is_own_form, signed_in, to_sign_in
 
@@ -85,7 +86,7 @@ def post_apps(request: Request, form: FormOf) -> Response:
 
 def _list(request: Request, who: SignedIn) -> Response:
     apps = tally_of(request).connected_apps.list(who.caller)
-    return page("account/apps.html", apps=apps, email=who.email, token=who.token, **frame(request))
+    return show(request, "account/apps.html", who, section="/apps", apps=apps)
 
 
 def _leave(request: Request, heading: str, redirect: str, **answer: str | None) -> Response:

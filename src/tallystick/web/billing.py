@@ -12,8 +12,12 @@ from tallystick.core import errors
 from tallystick.core.decimals import format_amount
 from tallystick.core.ids import to_text
 from tallystick.services.checkouts import status_of
+from tallystick.services.subscriptions import SubscriptionView
 from tallystick.store.payments import PaymentRow
-from tallystick.web.frame import frame, page, plain, tally_of
+from tallystick.web.buying import Banner, overview
+from tallystick.web.dashboard import looked
+from tallystick.web.frame import day, frame, money, page, plain, tally_of
+from tallystick.web.signing_in import SignedIn, signed_in
 
 routes = APIRouter(prefix="/billing", include_in_schema=False)
 
@@ -40,29 +44,58 @@ _SENTENCES: Final = {
 }
 
 
+_GOOD: Final = "succeeded"
+_BAD: Final = frozenset({"failed", "expired", "mismatch", "charged_back"})
+
+
 @routes.get("/success")
 def get_success(request: Request, payment: str | None = None, token: str = "") -> Response:
     """After paying, after beginning a plan, or after saving a card."""
-    if payment is None:
-        return plain(
-            request,
-            "Thank you",
-            "The plan that you paid for, or the card that you saved, is there as soon as the payment provider says so. "
-            "This address alone proves neither: look at your plan or your automatic refills.",
-        )
-    return _told(request, payment, token)
+    return _plan_and_card(request, "/billing/success") if payment is None else _told(request, payment, token)
 
 
 @routes.get("/cancel")
 def get_cancel(request: Request, payment: str | None = None, token: str = "") -> Response:
     """After turning back."""
-    if payment is None:
-        return plain(request, "You turned back", "No plan was begun and no card was saved here.")
-    return _told(request, payment, token)
+    return _plan_and_card(request, "/billing/cancel") if payment is None else _told(request, payment, token)
+
+
+def _plan_and_card(request: Request, path: str) -> Response:
+    """What whoever has signed in has of a plan and a card: an address without a payment proves neither."""
+    return looked(request, path, _standing)
+
+
+def _standing(request: Request, who: SignedIn) -> Response:
+    tally = tally_of(request)
+    subscription = tally.subscriptions.get(who.caller)
+    sentences = [_of_plan(subscription)]
+    if tally.context.economy().auto_refill is not None:
+        card = tally.refills.get(who.caller).card
+        sentences.append(
+            "No card is saved for automatic refills."
+            if card is None
+            else f"The card that is charged for refills is {card.brand} •••• {card.last4}."
+        )
+    links = [("/billing/plan", "Your plan"), ("/billing/refills", "Your automatic refills")]
+    if subscription.checkout_url is not None:
+        links.insert(0, (subscription.checkout_url, "Back to the page to pay on"))
+    banner = Banner("As it stands now", " ".join(sentences), links=tuple(links))
+    return overview(request, who, banner=banner)
+
+
+def _of_plan(found: SubscriptionView) -> str:
+    if found.status == "none" or found.plan is None:
+        return "No plan is paid for."
+    if found.status == "pending":
+        return f"The plan {found.plan} is not paid yet, so it has not begun."
+    if found.period_end is None or found.status in {"ended", "canceled", "expired"}:
+        return f"The plan {found.plan} is not paid for any more."
+    until = f"The plan {found.plan} is {found.status.replace('_', ' ')}, until {day(found.period_end)}"
+    return f"{until}, and then ends." if found.ends_at is not None else f"{until}, when it renews."
 
 
 def _told(request: Request, payment: str, token: str) -> Response:
-    tally = tally_of(request)
+    tally, who = tally_of(request), signed_in(request)
     try:
         row = tally.checkouts.look(payment, token)
     except errors.NotFound:
@@ -73,19 +106,43 @@ def _told(request: Request, payment: str, token: str) -> Response:
     except (errors.PaymentsUnavailable, errors.ServiceUnavailable):
         sentence = "The payment provider does not answer just now. What was paid is added when it does."
         return plain(request, "One moment", sentence, status=503, again_seconds=_AGAIN_SECONDS)
+    again = _AGAIN_SECONDS if status_of(row) == "processing" else None
+    if who is not None and who.caller.customer_id == row.customer_id:
+        return overview(request, who, banner=_banner(row), again_seconds=again)
+    return _alone(request, row, again)
+
+
+def _banner(row: PaymentRow) -> Banner:
     status = status_of(row)
-    heading, sentence = _SENTENCES.get(status, ("Paid", _paid(row)))
+    heading, sentence = _words(row)
+    links = [("/billing/payments", "All payments")]
+    if status == "pending" and row.url:
+        links.insert(0, (row.url, "Back to the page to pay on"))
+    if row.status == "paid" and row.receipt_url:
+        links.insert(0, (row.receipt_url, "Receipt"))
+    tone = "good" if status == _GOOD else "bad" if status in _BAD else ""
+    what = f"{row.title}, {money(row.amount_cents, row.currency)}."
+    return Banner(heading, f"{sentence} {what}", tone, tuple(links))
+
+
+def _alone(request: Request, row: PaymentRow, again: int | None) -> Response:
+    """For whoever is not signed in here, but was led here by the page that was paid."""
+    heading, sentence = _words(row)
     return page(
         "billing/payment.html",
         heading=heading,
-        sentence=f"{sentence} {row.failure_text or ''}".strip() if status == "failed" else sentence,
+        sentence=sentence,
         payment=row,
         number=to_text("pay", row.id),
-        pay_url=row.url if status == "pending" else None,
+        pay_url=row.url if status_of(row) == "pending" else None,
         receipt_url=row.receipt_url if row.status == "paid" else None,
-        **frame(request, again_seconds=_AGAIN_SECONDS if status == "processing" else None),
+        **frame(request, again_seconds=again),
     )
 
 
-def _paid(row: PaymentRow) -> str:
-    return f"{format_amount(row.credits)} {row.unit} were added."
+def _words(row: PaymentRow) -> tuple[str, str]:
+    """What came of a payment, as a heading and a sentence."""
+    status = status_of(row)
+    added = f"{format_amount(row.credits)} {row.unit} were added."
+    heading, sentence = _SENTENCES.get(status, ("Paid", added))
+    return heading, f"{sentence} {row.failure_text or ''}".strip() if status == "failed" else sentence

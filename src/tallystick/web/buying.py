@@ -2,73 +2,113 @@
 
 from __future__ import annotations
 
-import secrets
+import hashlib
+from dataclasses import dataclass
+from typing import Any
 
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from tallystick.core import errors
 from tallystick.core.decimals import format_amount
-from tallystick.core.redirects import place_of
-from tallystick.web.frame import FormOf, frame, money, page, tally_of
-from tallystick.web.signing_in import SignedIn, foreign, is_own_form, signed_in, to_sign_in
+from tallystick.services.billing import Balance
+from tallystick.web.dashboard import leave_to, looked, posted, show
+from tallystick.web.frame import FormOf, money, page, tally_of
+from tallystick.web.signing_in import SignedIn, signed_in
 
 routes = APIRouter(include_in_schema=False)
+
+PATH = "/billing"
+
+
+@dataclass(frozen=True, slots=True)
+class Banner:
+    """What came of a payment, above the balance. ``tone`` is ``good``, ``bad`` or nothing; links are address and words."""
+
+    heading: str
+    sentence: str
+    tone: str = ""
+    links: tuple[tuple[str, str], ...] = ()
 
 
 @routes.get("/billing")
 def get_billing(request: Request) -> Response:
     """What there is, and what can be bought."""
+    return looked(request, PATH, overview)
+
+
+@routes.get("/billing/balance")
+def get_balance(request: Request, seen: str = "") -> Response:
+    """The balance alone, for a page that looks again: 204 where it has ``seen`` it, 401 for nobody."""
     who = signed_in(request)
-    return to_sign_in("/billing") if who is None else _page(request, who)
+    if who is None:
+        return Response(status_code=401)
+    balance = tally_of(request).billing.balance(who.caller)
+    if seen == _seen(balance):
+        return Response(status_code=204, headers={"Cache-Control": "no-store"})
+    answer = page("billing/balance.html", **_balance(balance))
+    answer.headers["Cache-Control"] = "no-store"
+    return answer
 
 
 @routes.post("/billing")
 def post_billing(request: Request, form: FormOf) -> Response:
     """Make a page to pay on, and lead there. Sending the form twice makes one."""
-    who = signed_in(request)
-    if form is None or who is None or not is_own_form(form, who):
-        return foreign(request)
-    pack, amount, key = form.get("pack"), form.get("amount"), form.get("key")
-    try:
-        made = tally_of(request).checkouts.create(
-            who.caller,
-            package=pack,
-            amount=None if pack is not None else amount or "",
-            idempotency_key=f"billing page {key}" if key else None,
-        )
-    except errors.Refusal as refusal:
-        status = 503 if isinstance(refusal, errors.ServiceUnavailable) else 422
-        return _page(request, who, problem=refusal.detail, status=status)
-    url = made.value.url
-    # A redirect that answers a form would have to be allowed before its address is known.
-    return page(
-        "account/leaving.html", heading="Pay", onward=url, place=place_of(url), forward=True, **frame(request)
+    return posted(request, form, PATH, _buy, overview)
+
+
+def _buy(request: Request, who: SignedIn, form: dict[str, str]) -> Response:
+    pack, key = form.get("pack"), form.get("key")
+    made = tally_of(request).checkouts.create(
+        who.caller,
+        package=pack,
+        amount=None if pack is not None else form.get("amount", ""),
+        idempotency_key=f"billing page {key}" if key else None,
     )
+    return leave_to(request, "Pay", made.value.url)
 
 
-def _page(request: Request, who: SignedIn, *, problem: str | None = None, status: int = 200) -> Response:
+def overview(
+    request: Request,
+    who: SignedIn,
+    *,
+    problem: str | None = None,
+    status: int = 200,
+    banner: Banner | None = None,
+    again_seconds: int | None = None,
+) -> Response:
+    """The first page, with what was refused, or what came of a payment."""
     tally = tally_of(request)
     economy, balance = tally.context.economy(), tally.billing.balance(who.caller)
-    return page(
+    packs = [
+        (
+            pack.name,
+            pack.title,
+            f"{format_amount(pack.credits_micros)} {pack.unit}",
+            money(pack.price_usd_cents, "usd"),
+        )
+        for pack in economy.packs.values()
+    ]
+    return show(
+        request,
         "billing/buying.html",
+        who,
+        section=PATH,
         status=status,
+        again_seconds=again_seconds,
         problem=problem,
-        balance=balance,
-        packs=[
-            (
-                pack.name,
-                pack.title,
-                f"{format_amount(pack.credits_micros)} {pack.unit}",
-                money(pack.price_usd_cents, "usd"),
-            )
-            for pack in economy.packs.values()
-        ],
+        banner=banner,
+        packs=packs,
         sale=economy.purchase,
-        amount=format_amount,
-        email=who.email,
-        token=who.token,
-        key=secrets.token_urlsafe(),
-        **frame(request),
+        balance=balance,
+        seen=_seen(balance),
     )
+
+
+def _balance(balance: Balance) -> dict[str, Any]:
+    return {"balance": balance, "seen": _seen(balance), "amount": format_amount}
+
+
+def _seen(balance: Balance) -> str:
+    """A name for all that is shown of a balance."""
+    return hashlib.sha256(repr(balance).encode()).hexdigest()[:16]

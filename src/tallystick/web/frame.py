@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+from collections.abc import Mapping
 from importlib.resources import files
 from typing import Annotated, Any, Final, TypeAlias
 from urllib.parse import parse_qsl, urlsplit
@@ -57,9 +58,21 @@ _templates.filters.update(day=day, minute=minute)
 _templates.globals.update(money=money, style=Markup(_STYLE))  # noqa: S704 - our own file
 
 
-def page(name: str, *, status: int = 200, leads_to: tuple[str, ...] = (), **values: Any) -> Response:  # noqa: ANN401
-    """A page from a template. ``leads_to`` are addresses elsewhere that its forms may end at."""
-    return HTMLResponse(_templates.get_template(name).render(**values), status, _headers(leads_to))
+def page(
+    name: str,
+    *,
+    status: int = 200,
+    leads_to: tuple[str, ...] = (),
+    allows: Mapping[str, str] | None = None,
+    **values: Any,  # noqa: ANN401
+) -> Response:
+    """A page from a template. ``leads_to`` are addresses elsewhere that its forms may end at.
+
+    ``allows`` are further sources of the page's Content-Security-Policy, by directive.
+    """
+    return HTMLResponse(
+        _templates.get_template(name).render(**values), status, _headers(leads_to, allows or {})
+    )
 
 
 def plain(
@@ -82,15 +95,19 @@ def tally_of(request: Request) -> Tally:
     return found
 
 
-def _headers(leads_to: tuple[str, ...]) -> dict[str, str]:
+def _headers(leads_to: tuple[str, ...], allows: Mapping[str, str]) -> dict[str, str]:
     origins = sorted({origin for origin in map(_origin_of, leads_to) if origin is not None})
-    targets = " ".join(("'self'", *origins))  # a redirect after a form must be allowed, too
-    policy = (
-        f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; form-action {targets}; "
-        "frame-ancestors 'none'; base-uri 'none'"
-    )
+    policy = {
+        "default-src": "'none'",
+        "style-src": f"'sha256-{_STYLE_HASH}'",
+        "form-action": " ".join(("'self'", *origins)),  # a redirect after a form must be allowed, too
+        "frame-ancestors": "'none'",
+        "base-uri": "'none'",
+    }
+    for directive, sources in allows.items():
+        policy[directive] = f"{policy.get(directive, '')} {sources}".strip()
     return {
-        "Content-Security-Policy": policy,
+        "Content-Security-Policy": "; ".join(f"{name} {sources}" for name, sources in policy.items()),
         "X-Content-Type-Options": "nosniff",
         "Referrer-Policy": "same-origin",  # with none at all, browsers would not say where a form comes from
     }

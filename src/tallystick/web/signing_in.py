@@ -24,6 +24,7 @@ routes = APIRouter(include_in_schema=False)
 
 COOKIE: Final = "tally-session"
 PATHS: Final = ("/billing", "/apps", "/oauth/consent")
+BELOW: Final = "/billing/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,7 @@ class SignedIn:
 
 def signed_in(request: Request) -> SignedIn | None:
     """Who has signed in here, if anybody has."""
-    tally, session = tally_of(request), _session(request)
+    tally, session = tally_of(request), session_of(request)
     try:
         caller = tally.identity.authenticate(session, tally.context.now())
     except errors.NotAuthenticated:
@@ -60,6 +61,12 @@ def foreign(request: Request) -> Response:
     """What a form from elsewhere gets."""
     sentence = "This form was sent from another page, or you have signed in anew meanwhile. Go back and load the page again."
     return plain(request, "Not taken", sentence, status=403)
+
+
+def sign_in_again(request: Request, return_to: str) -> Response:
+    """What a form gets whose session has ended."""
+    reason = "You were signed out, and nothing was changed. Sign in, and send the form again."
+    return _form_page(request, return_to, reason=reason, status=401)
 
 
 @routes.get("/sign-in")
@@ -94,7 +101,7 @@ def post_sign_out(request: Request, form: FormOf) -> Response:
     if who is not None:
         if form is None or not is_own_form(form, who):
             return foreign(request)
-        tally_of(request).identity.logout(who.caller, _session(request))
+        tally_of(request).identity.logout(who.caller, session_of(request))
     answer = to_sign_in(_within((form or {}).get("return_to", "")))
     forget(request, answer)
     return answer
@@ -106,13 +113,20 @@ def forget(request: Request, answer: Response) -> None:
 
 
 def _form_page(
-    request: Request, return_to: str, *, problem: str | None = None, email: str = "", status: int = 200
+    request: Request,
+    return_to: str,
+    *,
+    reason: str = "",
+    problem: str | None = None,
+    email: str = "",
+    status: int = 200,
 ) -> Response:
-    connecting = return_to.startswith("/oauth/consent")
+    if return_to.startswith("/oauth/consent"):
+        reason = "An app wants to be connected. Sign in to see which."
     return page(
         "account/sign_in.html",
         status=status,
-        reason="An app wants to be connected. Sign in to see which." if connecting else "",
+        reason=reason,
         return_to=_within(return_to),
         problem=problem,
         email=email,
@@ -123,10 +137,12 @@ def _form_page(
 def _within(return_to: str) -> str:
     """A page of ours, wherever the address that was sent leads."""
     path = return_to.partition("?")[0]
-    return return_to if path in PATHS and return_to.isprintable() else PATHS[0]
+    is_ours = path in PATHS or path.startswith(BELOW)
+    return return_to if is_ours and return_to.isprintable() else PATHS[0]
 
 
-def _session(request: Request) -> str:
+def session_of(request: Request) -> str:
+    """The token of the session that a browser shows; empty where it shows none."""
     return request.cookies.get(_cookie(request), "")
 
 

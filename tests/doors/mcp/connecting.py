@@ -34,9 +34,11 @@ PASSWORD = "correct horse battery"
 class Installation:
     """A server with all its doors, on a clock that the test moves; ``public_url`` is that of the first of several."""
 
-    def __init__(self, url: str, folder: Path, *, beside: Installation | None = None) -> None:
+    def __init__(
+        self, url: str, folder: Path, *, beside: Installation | None = None, economy: str = ECONOMY
+    ) -> None:
         path, port = folder / "door.toml", free_port()
-        path.write_text(ECONOMY)
+        path.write_text(economy)
         self.url = f"http://127.0.0.1:{port}"
         self.clock: FakeClock = FakeClock("2027-01-10T12:00:00Z") if beside is None else beside.clock
         self.tally = Tally.open(

@@ -38,7 +38,13 @@ def test_from_a_refusal_to_more_credits(sqlite_url: str, tmp_path: Path) -> None
 
 
 def test_only_a_form_of_this_session_buys(sqlite_url: str, tmp_path: Path) -> None:
-    """Nobody is sent to pay by another site."""
+    """Nobody is sent to pay by another site: without a session one signs in first, with one the form's token decides."""
     with Installation(sqlite_url, tmp_path) as server, open_browser() as page:
-        answer = page.request.post(f"{server.url}/billing", form={"pack": "small", "token": "guessed"})
-        assert 403 == answer.status
+        form: dict[str, str | float | bool] = {"pack": "small", "token": "guessed"}
+        assert 401 == page.request.post(f"{server.url}/billing", form=form).status
+        page.goto(f"{server.url}/sign-in")
+        page.fill("input[name=email]", "ada@example.test")
+        page.fill("input[name=password]", PASSWORD)
+        page.click("button[value=register]")
+        page.wait_for_url("**/billing")
+        assert 403 == page.request.post(f"{server.url}/billing", form=form).status

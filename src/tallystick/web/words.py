@@ -1,0 +1,41 @@
+"""What people read for the words that rows and doors share."""
+
+from __future__ import annotations
+
+from typing import Final
+
+# Each type of a statement's entries: its name, and what it means for the balance.
+ENTRY_WORDS: Final = {
+    "initial_grant": ("Welcome credits", "You got these when you joined."),
+    "bonus": ("Bonus", "You got these on top of something else."),
+    "monthly_grant": ("Monthly credits", "Your plan gives these in each period."),
+    "promotional_grant": ("Promotion", "The operator gave you these."),
+    "adjustment": ("Correction", "The operator corrected your balance."),
+    "purchase": ("Purchase", "You paid for these."),
+    "auto_refill": ("Automatic refill", "Your saved card paid for these when your balance was low."),
+    "task_credit": ("Task done", "One of your agents earned these."),
+    "reward": ("Reward", "You earned these."),
+    "referral": ("Referral", "Somebody joined through you."),
+    "usage": ("Usage", "You used something that costs credits."),
+    "task_debit": ("Task paid", "You paid an agent of somebody else for a task."),
+    "platform_fee": ("Platform fee", "The operator's share of a task."),
+    "refund": ("Refund", "Credits that you had spent came back."),
+    "expiry": ("Expired", "These were not used in their time."),
+    "clawback": ("Taken back", "The money for these went back, so the credits did, too."),
+    "debt_repayment": ("Debt repaid", "New credits paid what you owed."),
+}
+# What a grant's origin means for people.
+ORIGIN_WORDS: Final = {"paid": "bought", "free": "free"}
+LEVEL_WORDS: Final = {"customer": "Everything you spend", "agent": "Agent", "key": "API key"}
+STATUS_WORDS: Final = {
+    "pending": "not paid yet",
+    "processing": "on its way",
+    "succeeded": "paid",
+    "failed": "not paid: failed",
+    "expired": "not paid: expired",
+    "mismatch": "being looked at",
+    "partially_refunded": "partly refunded",
+    "refunded": "refunded",
+    "disputed": "disputed",
+    "charged_back": "charged back",
+}
