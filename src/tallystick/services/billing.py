@@ -17,6 +17,7 @@ from tallystick.core.times import DAY, day_start, to_datetime
 from tallystick.core.words import EARNED_CATEGORIES, ENTRY_TYPES, total_of
 from tallystick.services.context import Caller, Context
 from tallystick.services.customers import Customers
+from tallystick.services.day_sums import DaySums
 from tallystick.services.due import settle_if_due
 from tallystick.services.grants import GrantView, view_of
 from tallystick.services.pages import DEFAULT_LIMIT, Page, check_limit, page_of, position_of
@@ -178,6 +179,7 @@ class Billing:
     def __init__(self, context: Context, customers: Customers) -> None:
         self._context = context
         self._customers = customers
+        self._days = DaySums()
 
     def balance(self, caller: Caller, *, customer: str | None = None, unit: str | None = None) -> Balance:
         """What a wallet holds now, and in which grants. Touches the open lots only."""
@@ -266,10 +268,9 @@ class Billing:
         settle_if_due(context, customer_id)
         with context.database.read() as connection:
             wallet = wallet_in(wallets.of_customer(connection, customer_id), context, unit)
-            after, upto = statements.span(
+            rows = self._days.between(
                 connection, wallet.id, last=wallet.sequence, start=start, end=day_start(now) + DAY
             )
-            rows = statements.by_day(connection, wallet.id, after=after, upto=upto)
         days = tuple(
             _day(at, [row for row in rows if row.day_at == at])
             for at in range(start, day_start(now) + 1, DAY)
