@@ -14,6 +14,7 @@ from pathlib import Path
 from rich.console import Console
 
 from bench import results
+from bench.dashboard import measure_dashboard
 from bench.embedded import measure_alone, measure_hot, measure_spread
 from bench.growth import measure_growth
 from bench.machine import ROOT, describe
@@ -38,6 +39,7 @@ BENCHMARKS: dict[str, Callable[[Settings], list[Result]]] = {
     "growth": measure_growth,
     "metering": measure_metering,
     "webhooks": measure_webhooks,
+    "dashboard": measure_dashboard,
 }
 
 

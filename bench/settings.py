@@ -20,6 +20,8 @@ class Settings:
     tasks: int = 20_000
     balances: int = 2000
     events: int = 1000
+    history: int = 100_000
+    looks: int = 21
     with_peers: bool = True
 
     @classmethod
@@ -36,5 +38,7 @@ class Settings:
             tasks=100,
             balances=20,
             events=20,
+            history=200,
+            looks=3,
             with_peers=with_peers,
         )

@@ -60,6 +60,7 @@ NAMES = [
     "webhooks_service",
     "webhooks_http",
     "webhooks_charges",
+    "dashboard_pages",
 ]
 WITHOUT_TARGET = {"metering_remote"}
 PEERLESS = {"postgresql_threads", "postgresql_coroutines"}
