@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTEST ?= $(BIN)/pytest -n logical
 
-.PHONY: serve test test-fast test-slow mcp-conformance check lint coverage format bench constraints node-constraints clean
+.PHONY: serve test test-fast test-slow mcp-conformance check lint coverage format bench screenshots constraints node-constraints clean
 
 serve: $(VENV)/.server  ## the server on 127.0.0.1; PORT=, ECONOMY= and DATABASE_URL= override
 	@if [ -n "$$ECONOMY" ]; then export TALLY_ECONOMY="$$ECONOMY"; fi; \
@@ -44,6 +44,9 @@ format: $(VENV)/.dev
 
 bench: $(VENV)/.dev  ## the benchmarks beside their peers: a table, and bench/results.json
 	$(BIN)/python -m bench
+
+screenshots: $(VENV)/.dev  ## the pictures of the dashboard in docs/images, anew
+	$(BIN)/python -m tests.screenshots
 
 constraints: $(VENV)/.python  ## constraints.txt anew, from the newest versions that pyproject.toml allows
 	rm -rf $(VENV)/new && $(BIN)/python -m venv $(VENV)/new
