@@ -52,7 +52,7 @@ class Frame:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode()), NO_STORE]
+                message["headers"] = _framed(message["headers"], request_id)
             await send(message)
 
         try:
@@ -90,6 +90,12 @@ class Frame:
             ms=round(seconds * 1000, 2),
             caller=None if caller is None else caller.name,
         )
+
+
+def _framed(headers: list[tuple[bytes, bytes]], request_id: str) -> list[tuple[bytes, bytes]]:
+    """What every answer has beside its own headers. A file that pages load says itself how long it is kept."""
+    own = [*headers, (b"x-request-id", request_id.encode())]
+    return own if any(name == NO_STORE[0] for name, _ in headers) else [*own, NO_STORE]
 
 
 def _headers_of(scope: Scope) -> tuple[str | None, int | None]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import Any
 
 from fastapi import APIRouter
 from starlette.requests import Request
@@ -45,10 +44,8 @@ def get_balance(request: Request, seen: str = "") -> Response:
         return Response(status_code=401)
     balance = tally_of(request).billing.balance(who.caller)
     if seen == _seen(balance):
-        return Response(status_code=204, headers={"Cache-Control": "no-store"})
-    answer = page("billing/balance.html", **_balance(balance))
-    answer.headers["Cache-Control"] = "no-store"
-    return answer
+        return Response(status_code=204)
+    return page("billing/balance.html", balance=balance, seen=_seen(balance), amount=format_amount)
 
 
 @routes.post("/billing")
@@ -103,10 +100,6 @@ def overview(
         balance=balance,
         seen=_seen(balance),
     )
-
-
-def _balance(balance: Balance) -> dict[str, Any]:
-    return {"balance": balance, "seen": _seen(balance), "amount": format_amount}
 
 
 def _seen(balance: Balance) -> str:

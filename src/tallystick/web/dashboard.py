@@ -49,8 +49,8 @@ def show(
     allows: dict[str, str] | None = None,
     **values: Any,  # noqa: ANN401 - whatever the template shows
 ) -> Response:
-    """A page of ``section``, with the way to the others. No browser keeps it: it tells of somebody's money."""
-    answer = page(
+    """A page of ``section``, with the way to the others."""
+    return page(
         name,
         status=status,
         allows=allows or SCRIPTS,
@@ -65,8 +65,6 @@ def show(
         **frame(request, again_seconds=again_seconds),
         **values,
     )
-    answer.headers["Cache-Control"] = "no-store"
-    return answer
 
 
 def looked(request: Request, path: str, see: Callable[[Request, SignedIn], Response]) -> Response:
