@@ -21,6 +21,7 @@ from tallystick.core.amounts import (
     scaled_int,
     to_decimal,
 )
+from tallystick.core.decimals import format_price
 from tallystick.core.errors import InvalidAmount, InvalidQuantity, ValidationFailed
 
 AMOUNTS = st.integers(0, MAX_AMOUNT_MICROS)
@@ -226,3 +227,12 @@ def test_a_share_of_nothing_or_of_too_much_is_a_mistake(part: int, whole: int) -
     """A caller that asks for a part outside of the whole has a bug."""
     with pytest.raises(ValueError, match=str(part)):
         pro_rata_floor(part, whole, 10)
+
+
+@pytest.mark.parametrize(
+    ("picos", "shown"),
+    [(0, "0"), (1, "0.000000000001"), (4_500_000, "0.0000045"), (10**12, "1"), (25 * 10**12, "25")],
+)
+def test_a_price_is_shown_exactly(picos: int, shown: str) -> None:
+    """As a plain decimal number, however small."""
+    assert shown == format_price(picos)

@@ -550,3 +550,20 @@ def test_a_worker_that_stops_leaves_the_rest_to_the_next(world: World, receiver:
     assert [("pending", 0)] == [(row.status, row.attempts) for row in sent(world)]
     outgoing(world.tally)
     assert {"webhooks": 1} == world.tally.delivery.run_once()
+
+
+def test_an_endpoint_is_disabled_by_hand_and_enabled_again(world: World, receiver: Receiver) -> None:
+    """What waited is dropped, nothing new is sent meanwhile, and disabling it twice changes nothing."""
+    name = name_of(listen(world.tally, receiver.url, customer=USER))
+    world.tally.endpoints.ping(SYSTEM, name)
+    disabled = world.tally.endpoints.disable(SYSTEM, name)
+    assert disabled == world.tally.endpoints.disable(SYSTEM, name)
+    assert ("disabled", "disabled by hand") == (disabled.status, disabled.reason)
+    world.grant(1)
+    world.tally.delivery.run_once()
+    assert ["dropped"] == [each.status for each in sent(world)]
+    assert "enabled" == world.tally.endpoints.enable(SYSTEM, name).status
+    assert "enabled" == world.tally.endpoints.get(SYSTEM, name).status
+    world.tally.endpoints.ping(SYSTEM, name)
+    world.tally.delivery.run_once()
+    assert 1 == len(receiver.received)

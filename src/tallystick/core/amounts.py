@@ -11,7 +11,7 @@ import re
 from decimal import Decimal
 from typing import Literal
 
-from tallystick.core.decimals import MICROS, format_amount, to_decimal
+from tallystick.core.decimals import MICROS, PICOS, format_amount, to_decimal
 from tallystick.core.errors import InvalidAmount, InvalidQuantity
 
 __all__ = [
@@ -31,7 +31,6 @@ __all__ = [
     "to_decimal",
 ]
 
-PICOS = 10**12
 BASIS_POINTS = 10_000
 MICROS_PER_CENT = 10_000  # a dollar is a unit, and a cent a hundredth of it
 MAX_AMOUNT_MICROS = 10**15

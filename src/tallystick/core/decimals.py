@@ -6,6 +6,7 @@ One unit is ``MICROS`` micro-units. This is the only way from stored amounts to 
 from decimal import Decimal
 
 MICROS = 10**6
+PICOS = 10**12
 
 
 def format_amount(micros: int) -> str:
@@ -15,6 +16,12 @@ def format_amount(micros: int) -> str:
     if fraction == 0:
         return f"{sign}{whole}"
     return f"{sign}{whole}.{fraction:06d}".rstrip("0")
+
+
+def format_price(picos: int) -> str:
+    """Show the price of one unit of quantity, in picos (10**-12), as a plain decimal number."""
+    whole, fraction = divmod(picos, PICOS)
+    return f"{whole}.{fraction:012d}".rstrip("0").rstrip(".")
 
 
 def to_decimal(micros: int) -> Decimal:

@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from tallystick.core import errors
+from tallystick.core.decimals import format_price
 from tallystick.core.ids import to_text
 from tallystick.core.times import DAY, from_datetime
 from tallystick.services.pages import Page
@@ -47,6 +48,7 @@ def get_transaction(request: Request, transaction: str) -> Response:
             charge=charge,
             words=ENTRY_WORDS,
             origins=ORIGIN_WORDS,
+            price=format_price,
         )
 
     return looked(request, PATH, see)

@@ -49,7 +49,8 @@ def test_everybody_can_use_every_page(found: Dashboard, scheme: str) -> None:
     explained = [each.get_attribute("href") or "" for each in page.get_by_text("Explain").all()]
     found.go("/billing/webhooks")
     hook = page.locator("tbody a").get_attribute("href") or ""
-    for path in (*PAGES, explained[0], explained[-1], hook):
+    others = ("/billing/success", "/billing/transactions/txn_1", "/sign-in")
+    for path in (*PAGES, explained[0], explained[-1], hook, *others):
         words = found.go(path)
         assert len(words) > 20
         assert (path, []) == (path, serious(page))
@@ -133,6 +134,10 @@ def test_a_transaction_is_explained(found: Dashboard) -> None:
     assert "Promotion (Spring), free, expiring 2027-01-19 12:00 UTC" in words
     assert "budget:agent:scout: 1 credits" in words
     assert "Nobody has edited it" in words
+    found.go("/billing/transactions?type=usage")
+    found.page.get_by_text("Explain").first.click()
+    working = found.page.inner_text("main")
+    assert "10 at 1 each: 10\n2 at 0.5 each: 1" in working
     other = found.tally.identity.register("eve@example.test", "correct horse battery")
     eve = found.tally.identity.authenticate(other.token, found.server.clock())
     [line, *_] = found.tally.billing.transactions(eve).items
