@@ -9,7 +9,9 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
+from tallystick.core import errors
 from tallystick.core.decimals import format_amount
+from tallystick.problem_details import status_of
 from tallystick.services.billing import Balance
 from tallystick.web.dashboard import leave_to, looked, posted, show
 from tallystick.web.frame import FormOf, money, page, tally_of
@@ -37,12 +39,15 @@ def get_billing(request: Request) -> Response:
 
 
 @routes.get("/billing/balance")
-def get_balance(request: Request, seen: str = "") -> Response:
+def get_balance(request: Request, unit: str | None = None, seen: str = "") -> Response:
     """The balance alone, for a page that looks again: 204 where it has ``seen`` it, 401 for nobody."""
     who = signed_in(request)
     if who is None:
         return Response(status_code=401)
-    balance = tally_of(request).billing.balance(who.caller)
+    try:
+        balance = tally_of(request).billing.balance(who.caller, unit=unit or None)
+    except errors.Refusal as refusal:
+        return Response(status_code=status_of(type(refusal))[0])
     if seen == _seen(balance):
         return Response(status_code=204)
     return page("billing/balance.html", balance=balance, seen=_seen(balance), amount=format_amount)
@@ -76,7 +81,8 @@ def overview(
 ) -> Response:
     """The first page, with what was refused, or what came of a payment."""
     tally = tally_of(request)
-    economy, balance = tally.context.economy(), tally.billing.balance(who.caller)
+    economy, unit = tally.context.economy(), request.query_params.get("unit") or None
+    balance = tally.billing.balance(who.caller, unit=unit)
     packs = [
         (
             pack.name,
@@ -97,6 +103,7 @@ def overview(
         banner=banner,
         packs=packs,
         sale=economy.purchase,
+        units=list(economy.units),
         balance=balance,
         seen=_seen(balance),
     )

@@ -56,13 +56,14 @@ def get_transaction(request: Request, transaction: str) -> Response:
 
 def _page(request: Request, who: SignedIn) -> Response:
     query = request.query_params
-    asked = {name: query.get(name, "").strip() for name in ("type", "from", "to")}
+    asked = {name: query.get(name, "").strip() for name in ("type", "from", "to", "unit")}
     cursor = query.get("cursor") or None
     problem, status = None, 200
     try:
         found = tally_of(request).billing.transactions(
             who.caller,
             type=asked["type"] or None,
+            unit=asked["unit"] or None,
             start=_day(asked["from"], "from"),
             end=_day(asked["to"], "to", after=DAY),
             limit=ON_A_PAGE,
@@ -72,6 +73,7 @@ def _page(request: Request, who: SignedIn) -> Response:
         problem, status, found = told(refusal), 422, Page((), has_more=False, next_cursor=None)
         asked |= {"from": "", "to": ""}  # a field for days shows nothing else
     kept = urlencode({name: value for name, value in asked.items() if value})
+    economy = tally_of(request).context.economy()
     return show(
         request,
         "billing/transactions.html",
@@ -84,6 +86,8 @@ def _page(request: Request, who: SignedIn) -> Response:
         first=cursor is None,
         address=f"{PATH}?{kept}&" if kept else f"{PATH}?",
         words=ENTRY_WORDS,
+        units=list(economy.units),
+        unit=asked["unit"] or economy.primary_unit,
     )
 
 

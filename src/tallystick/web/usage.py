@@ -35,12 +35,13 @@ def get_usage(request: Request) -> Response:
 
 
 def _page(request: Request, who: SignedIn) -> Response:
-    period, problem, status = request.query_params.get("period", DEFAULT), None, 200
+    query, billing, problem, status = request.query_params, tally_of(request).billing, None, 200
+    unit = query.get("unit") or None
     try:
-        usage = tally_of(request).billing.usage(who.caller, period=period)
+        usage = billing.usage(who.caller, unit=unit, period=query.get("period", DEFAULT))
     except errors.ValidationFailed as refusal:
         problem, status = told(refusal), 422
-        usage = tally_of(request).billing.usage(who.caller, period=DEFAULT)
+        usage = billing.usage(who.caller, unit=unit, period=DEFAULT)
     meters = _meters(usage)
     return show(
         request,
@@ -52,6 +53,7 @@ def _page(request: Request, who: SignedIn) -> Response:
         problem=problem,
         usage=usage,
         periods=PERIODS,
+        units=list(tally_of(request).context.economy().units),
         other=OTHER,
         split=lambda day: _split(day.spent, day.by_meter, meters),
         totals=_split(usage.totals.spent, usage.totals.by_meter, meters),

@@ -105,7 +105,7 @@ def test_the_chart_and_the_tables_have_the_same_figures(found: Dashboard) -> Non
     assert "tiered 11, lookup 1" in words
     for period in ("7d", "30d", "90d"):
         found.go(f"/billing/usage?period={period}")
-        assert f"{period[:-1]} days" == page.locator(".periods [aria-current]").inner_text()
+        assert f"{period[:-1]} days" == page.locator("[aria-label=Periods] [aria-current]").inner_text()
     assert "expected one of 7d, 30d, 90d" in found.go("/billing/usage?period=1y")
 
 
@@ -143,6 +143,26 @@ def test_a_transaction_is_explained(found: Dashboard) -> None:
     [line, *_] = found.tally.billing.transactions(eve).items
     assert "transaction" in found.go(f"/billing/transactions/{to_text('txn', line.id)}")
     assert "Not found" == found.page.inner_text("h1")
+
+
+def test_every_unit_has_its_pages(found: Dashboard) -> None:
+    """Whoever has dollars beside credits sees them, live too; a unit that there is not is told as that."""
+    page = found.page
+    found.go("/billing")
+    page.click("[aria-label=Units] >> text=USD")
+    page.wait_for_url("**/billing?unit=USD")
+    assert "5 USD" == page.inner_text(".amount")
+    found.grant(2, key="dollars", unit="USD")
+    page.wait_for_selector(".amount:has-text('7 USD')")
+    found.go("/billing/transactions")
+    page.click("[aria-label=Units] >> text=USD")
+    page.select_option("select[name=type]", "bonus")
+    page.click("text=Show")
+    page.wait_for_url("**unit=USD*")
+    assert ["+2"] == [each.inner_text() for each in page.locator("tbody td:nth-child(3)").all()]
+    assert "spent 0 USD and earned 0 USD" in found.go("/billing/usage?unit=USD")
+    assert "gold" in found.go("/billing?unit=gold")
+    assert "Unknown unit" == page.inner_text("h1")
 
 
 def test_pages_work_without_scripts(found: Dashboard) -> None:

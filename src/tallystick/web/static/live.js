@@ -12,7 +12,7 @@
     const seen = place.firstElementChild.dataset.seen;
     let answer;
     try {
-      answer = await fetch(`${place.dataset.live}?seen=${seen}`, { credentials: "same-origin" });
+      answer = await fetch(`${place.dataset.live}&seen=${seen}`, { credentials: "same-origin" });
     } catch {
       return; // The server is away: the next look may find it.
     }
