@@ -42,6 +42,9 @@ from tallystick.services.movements import Movements
 from tallystick.services.notifications import Notifications
 from tallystick.services.oauth import OAuth
 from tallystick.services.once import Once
+from tallystick.services.operator_actions import OperatorActions
+from tallystick.services.operator_desk import OperatorDesk
+from tallystick.services.operators import Operators
 from tallystick.services.payment_refunds import PaymentRefunds
 from tallystick.services.payment_work import PaymentWork
 from tallystick.services.payouts import Payouts
@@ -150,6 +153,7 @@ class Tally:
         self.rewards = Rewards(self.context, self.customers, self.grants, self.billing)
         self.wallets = Wallets(self.context, self.customers)
         self.settlements = Settlements(self.context, self.customers, pricing)
+        self._open_operators()
 
     def _open_payments(self, prices: Mapping[str, str]) -> None:
         context, provider = self.context, self.payment_provider
@@ -169,6 +173,22 @@ class Tally:
             refills=self.refills,
             refunds=self.payment_refunds,
             events=self.provider_events,
+        )
+
+    def _open_operators(self) -> None:
+        """What the dashboard of operators needs."""
+        self.operators = Operators(self.context, self.identity)
+        self.operator_actions = OperatorActions(self.context)
+        self.operator_desk = OperatorDesk(
+            self.context,
+            self.operator_actions,
+            grants=self.grants,
+            wallets=self.wallets,
+            charges=self.charges,
+            checkouts=self.checkouts,
+            refunds=self.payment_refunds,
+            reconciler=self.reconciler,
+            endpoints=self.endpoints,
         )
 
     def _payment_steps(self) -> list[Callable[[], dict[str, int]]]:
@@ -264,6 +284,7 @@ class Tally:
 
     def close(self) -> None:
         """End deliveries, commit what is queued, then close the database."""
+        self.operator_actions.close()
         self.delivery.close()
         self.context.commit.close()
         self.database.close()

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+from typing import Any
 
 import pytest
 from standardwebhooks import Webhook, WebhookVerificationError
@@ -38,7 +39,7 @@ def receiver() -> Iterator[Receiver]:
         yield receiver
 
 
-def sent(world: World, **terms: str) -> list[DeliveryRow]:
+def sent(world: World, **terms: Any) -> list[DeliveryRow]:
     """Deliveries of the customer, or with ``customer=""`` of the operator, oldest first."""
     customer = terms.pop("customer", USER) or None
     found = world.tally.endpoints.deliveries(SYSTEM, customer=customer, limit=100, **terms)

@@ -30,6 +30,8 @@ OUT_OF_SCOPE = {
     "oauth_authorizations": "rights that were asked for, deleted after some minutes",
     "connected_apps": "rights, which their owners grant and revoke",
     "oauth_tokens": "as connected_apps",
+    "operator_sessions": "as sessions",
+    "operator_actions": "what operators did and why; what it moved stands in the ledger, under their keys",
     "throttles": "counters against guessing, deleted after their window",
     "budgets": "limits, which their owners change; what they counted is in budget_counters",
     "balance_alerts": "marks for the worker, deleted when it has looked",

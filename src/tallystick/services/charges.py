@@ -108,6 +108,22 @@ class Charges:
         idempotency_key: str | None,
     ) -> Answer[RefundResult]:
         """Give a charge back, whole or in part. For services and admins."""
+        operation = self.refund_order(
+            caller, charge_id, amount=amount, unit=unit, reason=reason, idempotency_key=idempotency_key
+        )
+        return self._pricing.finish(operation, self._context.commit.run(operation))
+
+    def refund_order(
+        self,
+        caller: Caller,
+        charge_id: str,
+        *,
+        amount: Number | None = None,
+        unit: str | None = None,
+        reason: str | None = None,
+        idempotency_key: str | None,
+    ) -> Refund:
+        """The operation that ``refund`` posts, for whoever posts it with rows of its own."""
         require_service(caller)
         number = from_text("chg", charge_id)
         with self._context.database.read() as connection:
@@ -119,7 +135,7 @@ class Charges:
         if unit is not None:
             self._context.economy().unit(unit)
         micros = None if amount is None else parse_amount(amount)
-        operation = Refund(
+        return Refund(
             customer_id=owner,
             caller=caller.name,
             charge_id=number,
@@ -128,7 +144,6 @@ class Charges:
             description=check_text(reason, field="reason"),
             **idempotency_fields(caller, idempotency_key, "refund", (charge_id, micros, unit, reason)),
         )
-        return self._pricing.finish(operation, self._context.commit.run(operation))
 
     def quote(self, caller: Caller, usage: Usage) -> Quote:
         """What the usage would cost, and whether it would be refused now. Nothing is drawn or counted."""

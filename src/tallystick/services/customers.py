@@ -14,6 +14,7 @@ from tallystick.core import errors
 from tallystick.core.ids import from_text, to_text
 from tallystick.core.membership import OpenCustomer
 from tallystick.services.context import SYSTEM, Answer, Caller, Context
+from tallystick.services.pages import DEFAULT_LIMIT, Page, check_limit, page_of, position_of
 from tallystick.services.requests import check_metadata, check_text, is_storable
 from tallystick.store import customers as store
 from tallystick.store import users
@@ -146,6 +147,26 @@ class Customers:
         if row is None:
             raise errors.UnknownCustomer(customer or to_text("cust", number))
         return _customer(row)
+
+    def search(
+        self, caller: Caller, words: str, *, limit: int = DEFAULT_LIMIT, cursor: str | None = None
+    ) -> Page[Customer]:
+        """Customers by an id of ours, or by a part of their external id, e-mail or metadata, such as a name; newest first.
+
+        Without words, all of them. For services and admins.
+        """
+        if not caller.is_service:
+            raise errors.NotAllowed("this is for services and admins")
+        most, below = check_limit(limit), position_of("customers", cursor)
+        asked = check_text(words.strip() or None, field="words", most=255) or ""
+        if from_text("cust", asked) is not None or from_text("usr", asked) is not None:
+            try:
+                return Page([self.get(caller, asked)], has_more=False, next_cursor=None)
+            except errors.UnknownCustomer:
+                return Page([], has_more=False, next_cursor=None)
+        with self._context.database.read() as connection:
+            rows = [_customer(row) for row in store.search(connection, asked, below=below, limit=most + 1)]
+        return page_of("customers", rows, limit=most, position=lambda each: each.id)
 
 
 def _customer(row: Any) -> Customer:  # noqa: ANN401 - a row of customers

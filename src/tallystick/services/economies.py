@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
@@ -11,6 +12,7 @@ from tallystick import economies as files
 from tallystick.core import errors
 from tallystick.core.catalog import Economy, Plan
 from tallystick.core.due import plans_that_gained
+from tallystick.core.economy_diff import Change, diff
 from tallystick.core.economy_file import load
 from tallystick.core.membership import ChangePlan
 from tallystick.services.context import Context
@@ -19,6 +21,16 @@ from tallystick.store import memberships, settings
 
 ACTIVE: Final = "economy"
 CUSTOMERS_AT_ONCE: Final = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A version of an economy: the digest of its content, its name, and when it was first loaded."""
+
+    version: str
+    name: str
+    loaded_at: int
+    active: bool
 
 
 class Economies:
@@ -50,6 +62,19 @@ class Economies:
             version = settings.get(connection, ACTIVE)
         economy = context.economy()
         return economy if version is None or version == economy.version else self.at(version)
+
+    def versions(self) -> list[Version]:
+        """Every version that was ever active here, newest first; the one that prices now is ``active``."""
+        with self._context.database.read() as connection:
+            active = settings.get(connection, ACTIVE)
+            rows = store.all_versions(connection)
+        return [
+            Version(row.version, row.name, row.loaded_at, row.version == active) for row in reversed(rows)
+        ]
+
+    def differences(self, old: str, new: str) -> list[Change]:
+        """What changes from one version to another, and for whom. Raises ``NotFound``."""
+        return diff(self.at(old), self.at(new))
 
     def _start_allowances(self, economy: Economy) -> None:
         """Customers of a plan that gained an allowance get it from now on, and not for the months before the change.

@@ -157,13 +157,19 @@ class Endpoints:
 
     def enable(self, caller: Caller, endpoint: str) -> EndpointInfo:
         """Send there again; what happened meanwhile is replayed only when asked for."""
+        return self._context.database.transact(
+            lambda connection: self.enable_within(connection, caller, endpoint)
+        )
+
+    def enable_within(self, connection: Connection, caller: Caller, endpoint: str) -> EndpointInfo:
+        """As ``enable``, inside the caller's transaction."""
         fresh: dict[str, object] = {
             "status": "enabled",
             "reason": None,
             "failing_since": None,
             "resume_at": 0,
         }
-        return self._change(caller, endpoint, lambda _row: fresh)
+        return self._change_within(connection, caller, endpoint, lambda _row: fresh)
 
     def disable(self, caller: Caller, endpoint: str) -> EndpointInfo:
         """Send nothing there until it is enabled again; what waited is dropped. Repeating it changes nothing."""
@@ -223,12 +229,18 @@ class Endpoints:
         caller: Caller,
         *,
         customer: str | None = None,
+        everybody: bool = False,
         endpoint: str | None = None,
         status: str | None = None,
         limit: int = DEFAULT_LIMIT,
         cursor: str | None = None,
     ) -> Page[Listed]:
-        """What was sent for a customer, by webhook and e-mail, or to the operator's own endpoints, newest first."""
+        """What was sent for a customer, by webhook and e-mail, or to the operator's own endpoints, newest first.
+
+        ``everybody``: all that was sent, for services and admins.
+        """
+        if everybody and not caller.is_service:
+            raise errors.NotAllowed("the deliveries of all customers are for services and admins")
         owner = self._owner(caller, customer)
         if status is not None and status not in STATUSES:
             raise errors.ValidationFailed([("status", f"expected one of {', '.join(STATUSES)}")])
@@ -239,28 +251,37 @@ class Endpoints:
                 row = self._find(connection, caller, endpoint)
                 number, owner = row.id, row.customer_id
             rows = deliveries.page(
-                connection, owner_id=owner, endpoint_id=number, status=status, below=below, limit=most + 1
+                connection,
+                owner_id=owner,
+                everybody=everybody,
+                endpoint_id=number,
+                status=status,
+                below=below,
+                limit=most + 1,
             )
         return page_of("deliveries", rows, limit=most, position=lambda each: each.delivery.id)
 
+    def delivery(self, caller: Caller, delivery: str) -> Listed:
+        """One delivery with what it tells. Raises ``NotFound``, also for another customer's."""
+        with self._context.database.read() as connection:
+            return self._find_delivery(connection, caller, delivery)
+
     def replay_delivery(self, caller: Caller, delivery: str) -> Listed:
         """Send one delivery again, whatever came of it before."""
-        number = from_text("whd", delivery)
+        return self._context.database.transact(
+            lambda connection: self.replay_delivery_within(connection, caller, delivery)
+        )
 
-        def work(connection: Connection) -> Listed | None:
-            found = None if number is None else deliveries.by_id(connection, number)
-            if found is None or not _may_manage(caller, found.delivery.owner_id):
-                raise errors.NotFound("delivery", delivery)
-            _refuse_limited(caller)
-            if found.delivery.endpoint_id is not None:
-                row = store.by_id(connection, found.delivery.endpoint_id)
-                if row is None:
-                    raise errors.Conflict("the endpoint was deleted")
-                _check_enabled(row)
-            deliveries.again(connection, [found.delivery.id], now=self._context.now())
-            return deliveries.by_id(connection, found.delivery.id)
-
-        again = self._context.database.transact(work)
+    def replay_delivery_within(self, connection: Connection, caller: Caller, delivery: str) -> Listed:
+        """As ``replay_delivery``, inside the caller's transaction."""
+        found = self._find_delivery(connection, caller, delivery)
+        if found.delivery.endpoint_id is not None:
+            row = store.by_id(connection, found.delivery.endpoint_id)
+            if row is None:
+                raise errors.Conflict("the endpoint was deleted")
+            _check_enabled(row)
+        deliveries.again(connection, [found.delivery.id], now=self._context.now())
+        again = deliveries.by_id(connection, found.delivery.id)
         assert again is not None
         return again
 
@@ -268,34 +289,45 @@ class Endpoints:
         self, caller: Caller, endpoint: str, *, since: Micros | None = None, after_sequence: int | None = None
     ) -> Replay:
         """Send an endpoint again what happened since a moment, or after a customer's number, oldest first."""
+        return self._context.database.transact(
+            lambda connection: self.replay_within(
+                connection, caller, endpoint, since=since, after_sequence=after_sequence
+            )
+        )
+
+    def replay_within(
+        self,
+        connection: Connection,
+        caller: Caller,
+        endpoint: str,
+        *,
+        since: Micros | None = None,
+        after_sequence: int | None = None,
+    ) -> Replay:
+        """As ``replay``, inside the caller's transaction."""
         if (since is None) == (after_sequence is None):
             raise errors.ValidationFailed(
                 [("since", "expected either since or after_sequence, and not both")]
             )
-        context = self._context
-
-        def work(connection: Connection) -> Replay:
-            row = self._find(connection, caller, endpoint)
-            _check_enabled(row)
-            if row.customer_id is None and after_sequence is not None:
-                message = "expected since: the operator's endpoints have the numbers of many customers"
-                raise errors.ValidationFailed([("after_sequence", message)])
-            types = [each for each in events.types_of(row.types) if each != events.PING]
-            queued, last = deliveries.replay(
-                connection,
-                row,
-                types=types,
-                since=since,
-                after_sequence=after_sequence,
-                new_id=context.new_id,
-                now=context.now(),
-                limit=REPLAYED_AT_ONCE,
-            )
-            if last is None:
-                return Replay(queued, complete=True, last_sequence=None, last_at=None)
-            return Replay(queued, complete=False, last_sequence=last.sequence, last_at=last.at)
-
-        return context.database.transact(work)
+        row = self._find(connection, caller, endpoint)
+        _check_enabled(row)
+        if row.customer_id is None and after_sequence is not None:
+            message = "expected since: the operator's endpoints have the numbers of many customers"
+            raise errors.ValidationFailed([("after_sequence", message)])
+        types = [each for each in events.types_of(row.types) if each != events.PING]
+        queued, last = deliveries.replay(
+            connection,
+            row,
+            types=types,
+            since=since,
+            after_sequence=after_sequence,
+            new_id=self._context.new_id,
+            now=self._context.now(),
+            limit=REPLAYED_AT_ONCE,
+        )
+        if last is None:
+            return Replay(queued, complete=True, last_sequence=None, last_at=None)
+        return Replay(queued, complete=False, last_sequence=last.sequence, last_at=last.at)
 
     # --- checks ----------------------------------------------------------------------------------------------------
 
@@ -317,17 +349,33 @@ class Endpoints:
         _refuse_limited(caller)
         return row
 
+    def _find_delivery(self, connection: Connection, caller: Caller, delivery: str) -> Listed:
+        number = from_text("whd", delivery)
+        found = None if number is None else deliveries.by_id(connection, number)
+        if found is None or not _may_manage(caller, found.delivery.owner_id):
+            raise errors.NotFound("delivery", delivery)
+        _refuse_limited(caller)
+        return found
+
     def _change(
         self, caller: Caller, endpoint: str, values_of: Callable[[EndpointRow], dict[str, object]]
     ) -> EndpointInfo:
-        def work(connection: Connection) -> EndpointRow:
-            row = self._find(connection, caller, endpoint, lock=True)
-            values = values_of(row)
-            if values:
-                store.change(connection, row.id, values)
-            return store.by_id(connection, row.id) or row
+        return self._context.database.transact(
+            lambda connection: self._change_within(connection, caller, endpoint, values_of)
+        )
 
-        return self._context.database.transact(work)
+    def _change_within(
+        self,
+        connection: Connection,
+        caller: Caller,
+        endpoint: str,
+        values_of: Callable[[EndpointRow], dict[str, object]],
+    ) -> EndpointInfo:
+        row = self._find(connection, caller, endpoint, lock=True)
+        values = values_of(row)
+        if values:
+            store.change(connection, row.id, values)
+        return store.by_id(connection, row.id) or row
 
     def _new_secret(self) -> str:
         return "whsec_" + base64.b64encode(self._random_bytes(SECRET_BYTES)).decode()

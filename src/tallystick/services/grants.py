@@ -88,6 +88,39 @@ class Grants:
 
         For services and admins: nobody can grant credits to themselves.
         """
+        operation = self.order(
+            caller,
+            customer=customer,
+            amount=amount,
+            category=category,
+            unit=unit,
+            origin=origin,
+            expires_at=expires_at,
+            effective_at=effective_at,
+            priority=priority,
+            reason=reason,
+            reference=reference,
+            idempotency_key=idempotency_key,
+        )
+        return self._run(operation)
+
+    def order(
+        self,
+        caller: Caller,
+        *,
+        customer: str | None,
+        amount: Number,
+        category: str,
+        unit: str | None = None,
+        origin: str | None = None,
+        expires_at: int | None = None,
+        effective_at: int | None = None,
+        priority: int | None = None,
+        reason: str | None = None,
+        reference: str | None = None,
+        idempotency_key: str | None,
+    ) -> Grant:
+        """The operation that ``create`` posts, for whoever posts it with rows of its own."""
         require_service(caller)
         economy = self._context.economy()
         chosen = _one_of("category", category, GRANT_CATEGORIES)
@@ -105,7 +138,7 @@ class Grants:
             reason,
             reference,
         )
-        operation = Grant(
+        return Grant(
             customer_id=self._customers.resolve(caller, customer),
             caller=caller.name,
             economy=economy.version,
@@ -124,7 +157,6 @@ class Grants:
             reference=check_text(reference, field="reference"),
             **idempotency_fields(caller, idempotency_key, "grant", content),
         )
-        return self._run(operation)
 
     def list(
         self,
@@ -220,21 +252,27 @@ class Wallets:
     def _set(
         self, caller: Caller, *, customer: str | None, unit: str | None, reason: str | None, frozen: bool
     ) -> FreezeResult:
-        require_service(caller)
-        economy = self._context.economy()
-        operation = SetFrozen(
-            customer_id=self._customers.resolve(caller, customer),
-            caller=caller.name,
-            unit=economy.primary_unit if unit is None else economy.unit(unit).name,
-            frozen=frozen,
-            description=check_text(reason, field="reason"),
-        )
+        operation = self.order(caller, customer=customer, unit=unit, reason=reason, frozen=frozen)
         if frozen:
             self._context.database.transact(
                 lambda connection: payments.keep_frozen(connection, operation.customer_id, operation.unit)
             )
         result: FreezeResult = self._context.commit.run(operation).value()
         return result
+
+    def order(
+        self, caller: Caller, *, customer: str | None, unit: str | None, reason: str | None, frozen: bool
+    ) -> SetFrozen:
+        """The operation that freezing and thawing post, for whoever posts it with rows of its own."""
+        require_service(caller)
+        economy = self._context.economy()
+        return SetFrozen(
+            customer_id=self._customers.resolve(caller, customer),
+            caller=caller.name,
+            unit=economy.primary_unit if unit is None else economy.unit(unit).name,
+            frozen=frozen,
+            description=check_text(reason, field="reason"),
+        )
 
 
 def view_of(row: store.GrantRow, now: int) -> GrantView:

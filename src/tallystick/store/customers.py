@@ -33,3 +33,16 @@ def by_id(connection: Connection, number: int) -> Row[tuple[object, ...]] | None
 def by_external_id(connection: Connection, external_id: str) -> Row[tuple[object, ...]] | None:
     """A customer by the id that the operator gave it."""
     return connection.execute(sa.select(customers).where(customers.c.external_id == external_id)).first()
+
+
+def search(
+    connection: Connection, words: str, *, below: int | None, limit: int
+) -> list[Row[tuple[object, ...]]]:
+    """Customers whose external id, e-mail or metadata has these words in it, whatever their case; newest first."""
+    query = sa.select(customers).order_by(customers.c.id.desc()).limit(limit)
+    if words:
+        named = (customers.c.external_id, customers.c.email, customers.c.metadata)
+        query = query.where(sa.or_(*(column.icontains(words, autoescape=True) for column in named)))
+    if below is not None:
+        query = query.where(customers.c.id < below)
+    return list(connection.execute(query))

@@ -289,13 +289,16 @@ def page(
     connection: Connection,
     *,
     owner_id: int | None,
+    everybody: bool = False,
     endpoint_id: int | None,
     status: str | None,
     below: int | None,
     limit: int,
 ) -> list[Listed]:
-    """What was sent for a customer, or to the operator's own endpoints, newest first."""
-    query = _listed().where(_of(owner_id)).order_by(deliveries.c.id.desc()).limit(limit)
+    """What was sent for a customer, to the operator's own endpoints, or with ``everybody`` at all; newest first."""
+    query = _listed().order_by(deliveries.c.id.desc()).limit(limit)
+    if not everybody:
+        query = query.where(_of(owner_id))
     if endpoint_id is not None:
         query = query.where(deliveries.c.endpoint_id == endpoint_id)
     if status is not None:
