@@ -8,6 +8,7 @@ from fastapi import APIRouter
 
 from tallystick.bootstrap import Tally
 from tallystick.web import (
+    admin,
     apps,
     assets,
     billing,
@@ -46,4 +47,4 @@ def routers(tally: Tally) -> Sequence[APIRouter]:
         password,
         apps,
     )
-    return (*(each.routes for each in pages), *simulated.routers(tally))
+    return (*(each.routes for each in pages), *admin.routers, *simulated.routers(tally))
