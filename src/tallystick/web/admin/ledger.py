@@ -120,7 +120,8 @@ def post_audit(request: Request, form: FormOf) -> Response:
 
 def _audit(request: Request, who: SignedIn, again: Again | None = None) -> Response:
     actions = tally_of(request).operator_actions
-    runs, running = actions.list(action="audit", limit=10).items, actions.is_running("audit")
+    running = actions.is_running("audit")  # asked first: one that ends meanwhile is in the list
+    runs = actions.list(action="audit", limit=10).items
     last = next((row for row in runs if row.report is not None), None)
     return show(
         request,

@@ -119,8 +119,8 @@ def post_reconciliation(request: Request, form: FormOf) -> Response:
 
 def _reconciliation(request: Request, who: SignedIn, again: Again | None = None) -> Response:
     actions = tally_of(request).operator_actions
+    running = actions.is_running("reconcile")  # asked first: one that ends meanwhile is in the list
     runs = actions.list(action="reconcile", limit=10).items
-    running = actions.is_running("reconcile")
     report = next((msgspec.json.decode(row.report) for row in runs if row.report is not None), None)
     return show(
         request,
