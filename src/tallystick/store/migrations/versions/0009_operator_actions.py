@@ -5,7 +5,7 @@ from alembic import op
 from tallystick.store.schema_operators import TABLES
 
 revision = "0009"
-down_revision = "0007"
+down_revision = "0008"
 
 
 def upgrade() -> None:
