@@ -9,6 +9,7 @@ from fastapi import APIRouter
 from tallystick.bootstrap import Tally
 from tallystick.web import (
     admin,
+    agents,
     apps,
     assets,
     billing,
@@ -39,6 +40,7 @@ def routers(tally: Tally) -> Sequence[APIRouter]:
         transactions,
         usage,
         payments,
+        agents,
         plan,
         refills,
         budgets,

@@ -24,6 +24,8 @@ NAVIGATION: Final = (
     ("/billing/transactions", "Transactions"),
     ("/billing/usage", "Usage"),
     ("/billing/payments", "Payments"),
+    ("/billing/agents", "Agents"),
+    ("/billing/tasks", "Tasks"),
     ("/billing/plan", "Plan"),
     ("/billing/refills", "Refills"),
     ("/billing/budgets", "Budgets"),

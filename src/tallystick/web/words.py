@@ -21,8 +21,19 @@ ENTRY_WORDS: Final = {
     "platform_fee": ("Platform fee", "The operator's share of a task."),
     "refund": ("Refund", "Credits that you had spent came back."),
     "expiry": ("Expired", "These were not used in their time."),
-    "clawback": ("Taken back", "The money for these went back, so the credits did, too."),
+    "clawback": ("Taken back", "What paid for these went back, so the credits did, too."),
     "debt_repayment": ("Debt repaid", "New credits paid what you owed."),
+}
+# Each status of a task: its name, and what it means for those who have to do with it.
+TASK_WORDS: Final = {
+    "created": ("Waiting", "The price is held; nobody has accepted the task yet."),
+    "accepted": ("Being worked on", "The price is held until the task is completed."),
+    "completed": ("Completed", "The work is done, and what was held is paid."),
+    "failed": ("Failed", "Nothing came of it, and what was held went back."),
+    "cancelled": ("Cancelled", "It was taken back, and so was what was held."),
+    "timed_out": ("Timed out", "It was not done in time, and what was held went back."),
+    "disputed": ("Disputed", "The operator decides how much of the price comes back."),
+    "refunded": ("Paid back", "The operator's decision was that the price, or a part of it, came back."),
 }
 # What a grant's origin means for people.
 ORIGIN_WORDS: Final = {"paid": "bought", "free": "free"}

@@ -42,6 +42,8 @@ PAGES = (
     "/billing/transactions",
     "/billing/usage",
     "/billing/payments",
+    "/billing/agents",
+    "/billing/tasks",
     "/billing/plan",
     "/billing/refills",
     "/billing/budgets",
