@@ -197,7 +197,8 @@ def test_somebody_pays_and_is_told_by_the_payment(found: Dashboard) -> None:
     assert "2500 credits were added" in page.inner_text(".banner")
     page.goto(cancelled)  # the address says one thing, the payment another
     assert "Paid" == page.inner_text(".banner h1")
-    assert "No plan is paid for. No card is saved" not in found.go("/billing/success")
+    standing = "No plan is paid for. The card that is charged for refills is visa •••• 4242."
+    assert standing in found.go("/billing/success")
     assert "As it stands now" == page.inner_text(".banner h1")
     words = found.go("/billing/payments")
     assert "$15.00" in words
