@@ -8,6 +8,7 @@ from pathlib import Path
 from threading import Barrier, Event
 
 import pytest
+import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from tallystick.core import errors
@@ -340,3 +341,26 @@ def test_the_record_stays_readable_while_it_grows(office: Office) -> None:
     row = office.tally.operator_actions.within(office.olga, asked, work).value
     assert ('{"amount":"5"}', "because", 1, "chg_1") == (row.terms, row.reason, row.customer_id, row.subject)
     assert row == office.tally.operator_actions.find(row.id)
+
+
+def test_a_database_from_before_the_dashboard_is_upgraded(database_url: str, tmp_path: Path) -> None:
+    """Its tables are as in a new one, and what it had is there."""
+    with Office(database_url, tmp_path) as office:
+        office.give()
+        inspector = sa.inspect(office.tally.database.engine)
+        expected = {name: inspector.get_columns(name) for name in ("operator_actions", "operator_sessions")}
+        with office.tally.database.write() as connection:
+            for statement in (
+                "DROP TABLE operator_actions",
+                "DROP TABLE operator_sessions",
+                "UPDATE alembic_version SET version_num = '0007'",
+            ):
+                connection.exec_driver_sql(statement)
+        office.tally.close()
+        office.tally = office.open()
+        inspector = sa.inspect(office.tally.database.engine)
+        found = {name: inspector.get_columns(name) for name in expected}
+        assert [column["name"] for each in expected.values() for column in each] == [
+            column["name"] for each in found.values() for column in each
+        ]
+        assert 50 == office.available()
