@@ -189,6 +189,7 @@ class Tally:
             refunds=self.payment_refunds,
             reconciler=self.reconciler,
             endpoints=self.endpoints,
+            tasks=self.tasks,
         )
 
     def _payment_steps(self) -> list[Callable[[], dict[str, int]]]:

@@ -29,6 +29,7 @@ ACTIONS: Final = (
     "freeze",
     "thaw",
     "refund_charge",
+    "decide_task",
     "refund_payment",
     "replay_delivery",
     "replay_endpoint",

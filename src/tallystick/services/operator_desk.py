@@ -16,6 +16,7 @@ from tallystick.core.adjustments import FreezeResult, GrantResult, RefundResult
 from tallystick.core.decimals import format_amount
 from tallystick.core.ids import to_text
 from tallystick.core.operations import Operation
+from tallystick.core.tasks import TaskResult
 from tallystick.core.times import Micros
 from tallystick.services.audit_process import audit_apart
 from tallystick.services.charges import Charges
@@ -28,6 +29,7 @@ from tallystick.services.operators import Operator
 from tallystick.services.payers import show_usd
 from tallystick.services.payment_refunds import PaymentRefunds
 from tallystick.services.reconciler import Reconciler
+from tallystick.services.tasks import Tasks
 from tallystick.store import payments
 from tallystick.store.operators import ActionRow
 
@@ -53,6 +55,7 @@ class OperatorDesk:
         refunds: PaymentRefunds,
         reconciler: Reconciler,
         endpoints: Endpoints,
+        tasks: Tasks,
     ) -> None:
         self._context = context
         self._actions = actions
@@ -63,6 +66,7 @@ class OperatorDesk:
         self._refunds = refunds
         self._reconciler = reconciler
         self._endpoints = endpoints
+        self._tasks = tasks
 
     # --- customers -------------------------------------------------------------------------------------------------
 
@@ -125,6 +129,19 @@ class OperatorDesk:
         terms = {"amount": amount.strip(), "unit": unit if amount.strip() else ""}
         wish = Wish("refund_charge", reason, key, operation.customer_id, charge, terms)
         return self._post(operator, wish, operation, _refunded)
+
+    def decide_task(self, operator: Operator, task: str, *, refund: str, reason: str, key: str) -> Done:
+        """Decide how much of a disputed task's price goes back."""
+        operation = self._tasks.decision(
+            operator.caller,
+            task,
+            refund=refund.strip(),
+            reason=reason.strip(),
+            idempotency_key=_key(key),
+        )
+        terms = {"refund": format_amount(operation.amount)}
+        wish = Wish("decide_task", reason, key, operation.customer_id, task, terms)
+        return self._post(operator, wish, operation, _decided)
 
     def _post(
         self,
@@ -252,6 +269,11 @@ def _thawed(result: FreezeResult) -> str:
     return (
         f"the {result.unit} wallet {'was not frozen' if result.before is None else 'can be drawn from again'}"
     )
+
+
+def _decided(result: TaskResult) -> str:
+    kept = f"of {format_amount(result.paid)} {result.unit} that were paid"
+    return f"{format_amount(result.refunded)} {kept} went back"
 
 
 def _refunded(result: RefundResult) -> str:

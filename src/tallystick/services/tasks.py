@@ -207,17 +207,24 @@ class Tasks:
         self, caller: Caller, task: str, *, refund: Number, reason: str, idempotency_key: str | None
     ) -> Answer[TaskResult]:
         """Decide a dispute: how much of the price goes back, from 0 to all of it. For admins; it is final."""
+        return self._do(
+            self.decision(caller, task, refund=refund, reason=reason, idempotency_key=idempotency_key)
+        )
+
+    def decision(
+        self, caller: Caller, task: str, *, refund: Number, reason: str, idempotency_key: str | None
+    ) -> ResolveDispute:
+        """What ``resolve`` does, for whoever does more with it in one transaction."""
         if not caller.is_admin:
             raise errors.NotAllowed("an admin decides disputes")
         terms = self._find(caller, task)
         amount = parse_amount(refund, field="refund", allow_zero=True)
-        operation = ResolveDispute(
+        return ResolveDispute(
             other_customer_id=terms.owner_id,
             amount=amount,
             description=_required(reason),
             **_step(caller, terms, idempotency_key, "resolve", task, amount, reason),
         )
-        return self._do(operation)
 
     def end_over(self, now: int) -> int:
         """End tasks that hold nothing and whose time is over; those that hold something end with their holds."""

@@ -136,6 +136,8 @@ def pages(found: Office) -> list[str]:
         f"/admin/payments/{to_text('pay', provider.id)}",
         "/admin/disputes",
         "/admin/reconciliation",
+        "/admin/tasks",
+        "/admin/tasks?show=all",
         "/admin/deliveries",
         f"/admin/deliveries/{delivery}",
         "/admin/endpoints",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tallystick.web.admin import actions, customers, deliveries, ledger, payments, signing_in
+from tallystick.web.admin import actions, customers, deliveries, ledger, payments, signing_in, tasks
 
 __all__ = ["routers"]
 
@@ -10,6 +10,7 @@ routers = (
     signing_in.routes,
     customers.routes,
     payments.routes,
+    tasks.routes,
     deliveries.routes,
     ledger.routes,
     actions.routes,

@@ -35,6 +35,7 @@ NAVIGATION: Final = (
     ("/admin/payments", "Payments"),
     ("/admin/reconciliation", "Reconciliation"),
     ("/admin/disputes", "Disputes"),
+    ("/admin/tasks", "Tasks"),
     ("/admin/deliveries", "Deliveries"),
     ("/admin/endpoints", "Endpoints"),
     ("/admin/economy", "Economy"),
