@@ -321,7 +321,7 @@ def test_a_session_that_has_ended_does_nothing_and_leads_back(sqlite_url: str, t
         found.server.clock.micros += SESSION_LASTS
         said = found.fill("a gift", "Give these credits", amount="50")
         assert "Nothing was done" in said
-        found.page.click("text=Sign in")
+        found.page.get_by_role("link", name="Sign in").click()
         found.page.keyboard.type(found.key)
         found.page.keyboard.press("Enter")
         found.page.wait_for_url(f"{found.server.url}{path}")

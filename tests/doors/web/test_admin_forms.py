@@ -6,10 +6,16 @@ from pathlib import Path
 
 import httpx
 import pytest
+from starlette.testclient import TestClient
 
+from tallystick.api.app import create_app
+from tallystick.bootstrap import Tally
+from tallystick.core import errors
 from tallystick.core.ids import to_text
+from tallystick.ports import OutcomeUnknown
 from tallystick.services.context import SYSTEM
 from tallystick.services.operators import SIGN_INS_PER_IP
+from tallystick.web import routers
 from tests.doors.web.browser import Reader, Site
 
 KEY_NAME = "Olga of the office"
@@ -179,6 +185,7 @@ def test_a_form_that_was_changed_and_sent_again_does_nothing(desk: Desk) -> None
         ({"reason": " "}, "expected why you do this"),
         ({"reason": "x" * 501}, "expected 1 to 500 characters"),
         ({"key": ""}, "load the page again"),
+        ({"action": "shout"}, "expected one of the page's buttons"),
     ],
 )
 def test_what_is_filled_in_wrongly_is_named_and_kept(
@@ -189,7 +196,7 @@ def test_what_is_filled_in_wrongly_is_named_and_kept(
     assert 400 <= answer.status_code < 500
     assert expected in Reader(answer.text).words
     kept = GRANT | wrong
-    if "reason" not in wrong:
+    if not {"reason", "action"} & set(wrong):
         assert kept["reason"] in answer.text
     assert 100_000_000 == desk.available()
 
@@ -268,8 +275,6 @@ def test_a_provider_that_does_not_answer_leaves_the_same_form(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is sent again as it is, asks first, and the money goes back once."""
-    from tallystick.ports import OutcomeUnknown
-
     made = desk.tally.checkouts.create(SYSTEM, customer="ann", package="small").value
     desk.site.send(
         made.url.removeprefix(desk.tally.context.public_url), action="pay", card="4242424242424242"
@@ -298,7 +303,6 @@ def test_a_database_that_is_away_is_told_without_internals(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What the database said stays in the log."""
-    from tallystick.core import errors
 
     def away(*_: object, **__: object) -> None:
         message = "connection to db.internal refused"
@@ -311,8 +315,23 @@ def test_a_database_that_is_away_is_told_without_internals(
     assert f'value="{form["key"]}"' in answer.text
 
 
-def test_the_store_of_pages_is_complete() -> None:
-    """Each page of the package is a file that a route shows: none is left over."""
+def test_over_https_the_cookie_is_for_this_host_alone(sqlite_url: str) -> None:
+    """And goes over HTTPS only."""
+    public = "https://credits.example.test"
+    with Tally.open(sqlite_url, public_url=public) as tally:
+        key = tally.keys.create(SYSTEM, name=KEY_NAME, role="admin").key
+        with TestClient(create_app(tally, extra_routes=routers(tally)), base_url=public) as client:
+            here = {"Sec-Fetch-Site": "same-origin"}
+            answer = client.post(
+                "/admin/sign-in", data={"api_key": key}, headers=here, follow_redirects=False
+            )
+            name, _, terms = answer.headers["set-cookie"].partition("=")
+            assert ("__Host-tally-operator", True) == (name, "Secure" in terms.split("; "))
+            assert KEY_NAME in client.get("/admin").text
+
+
+def test_no_page_is_left_over() -> None:
+    """Each template is shown by some route."""
     folder = Path(__file__).parents[3] / "src" / "tallystick" / "web"
     code = "".join(path.read_text() for path in (folder / "admin").glob("*.py"))
     pages = {path.name for path in (folder / "templates" / "admin").glob("*.html")} - {

@@ -21,6 +21,7 @@ from tallystick.web.admin.office import (
     further,
     looked,
     moment_of,
+    no_button,
     posted,
     show,
 )
@@ -74,7 +75,8 @@ def post_customer(request: Request, customer: str, form: FormOf) -> Response:
 def _act(request: Request, who: SignedIn, customer: str, form: Form) -> Answer[ActionRow]:
     desk = tally_of(request).operator_desk
     unit, reason, key = form.get("unit", ""), form.get("reason", ""), form.get("key", "")
-    if form.get("action") == "grant":
+    action = form.get("action")
+    if action == "grant":
         return desk.grant(
             who.operator,
             customer,
@@ -85,8 +87,11 @@ def _act(request: Request, who: SignedIn, customer: str, form: Form) -> Answer[A
             reason=reason,
             key=key,
         )
-    frozen = form.get("action") == "freeze"
-    return desk.set_frozen(who.operator, customer, unit=unit, frozen=frozen, reason=reason, key=key)
+    if action not in {"freeze", "thaw"}:
+        raise no_button()
+    return desk.set_frozen(
+        who.operator, customer, unit=unit, frozen=action == "freeze", reason=reason, key=key
+    )
 
 
 def _customer(request: Request, who: SignedIn, customer: str, again: Again | None = None) -> Response:

@@ -18,6 +18,7 @@ from tallystick.web.admin.office import (
     further,
     looked,
     moment_of,
+    no_button,
     posted,
     show,
 )
@@ -131,6 +132,8 @@ def _act(request: Request, who: SignedIn, endpoint: str, form: Form) -> Answer[A
     desk, reason, key = tally_of(request).operator_desk, form.get("reason", ""), form.get("key", "")
     if form.get("action") == "enable":
         return desk.enable_endpoint(who.operator, endpoint, reason=reason, key=key)
+    if form.get("action") != "replay":
+        raise no_button()
     since = moment_of(form.get("since", ""), field="since")
     if since is None:
         raise errors.ValidationFailed([("since", "expected the day and time from which on to send again")])

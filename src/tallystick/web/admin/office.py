@@ -202,6 +202,11 @@ def posted(
     return _seen(request, who, lambda request, who: again(request, who, found))
 
 
+def no_button() -> errors.ValidationFailed:
+    """What a form gets whose page has several buttons, and that was sent by none of them."""
+    return errors.ValidationFailed([("action", "expected one of the page's buttons")])
+
+
 def told(refusal: errors.Refusal) -> str:
     """A refusal as a sentence. What the database said stays here: it may name hosts and users."""
     if isinstance(refusal, errors.ServiceUnavailable):
