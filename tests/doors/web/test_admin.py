@@ -152,7 +152,7 @@ def pages(found: Office) -> list[str]:
 
 
 def test_everybody_can_use_every_page(sqlite_url: str, tmp_path: Path) -> None:
-    """Axe finds nothing serious in the light or in the dark, and nothing is wider than a telephone."""
+    """Axe finds nothing serious in the light or in the dark, and nothing is wider than a telephone; nor are errors."""
     with office(sqlite_url, tmp_path) as found:
         found.sign_in(path=f"/admin/customers/{found.customer}")
         found.fill("a gift", "Give these credits", amount="5")
@@ -172,7 +172,14 @@ def test_everybody_can_use_every_page(sqlite_url: str, tmp_path: Path) -> None:
         for path in everything[3:6]:
             found.go(path, looking)
             assert (path, []) == (path, serious(looking))
-        looking.context.clear_cookies()
+        looking.keyboard.press("Tab")
+        assert "Skip to the content" == looking.locator(":focus").inner_text()
+        for heading, ends in (("ann", False), ("Your session has ended", True)):
+            found.go(f"/admin/customers/{found.customer}", looking)
+            if ends:
+                looking.context.clear_cookies()
+            found.fill("a gift", "Give these credits", looking, amount="many")
+            assert (heading, []) == (looking.inner_text("h1"), serious(looking))
         found.go("/admin", looking)
         assert [] == serious(looking)
         for words in ("“Olga”", "Reconciliation", "Sign out"):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import httpx
 import pytest
@@ -269,6 +271,29 @@ def test_a_payment_is_paid_back_once(desk: Desk) -> None:
     desk.send(path, desk.form(path), amount="", reason="the rest")
     assert 100_000_000 == desk.available()
     assert "Pay it back" not in desk.site.get(path).words
+
+
+def test_a_double_click_pays_back_once(desk: Desk) -> None:
+    """Both arrive at the same moment, and lead to the same action."""
+    made = desk.tally.checkouts.create(SYSTEM, customer="ann", package="small").value
+    desk.site.send(
+        made.url.removeprefix(desk.tally.context.public_url), action="pay", card="4242424242424242"
+    )
+    desk.tally.run_all()
+    path = f"/admin/payments/{to_text('pay', made.payment_id)}"
+    form, at_once = desk.form(path), Barrier(2)
+
+    def click(_: int) -> httpx.Response:
+        at_once.wait()
+        return desk.send(path, form, amount="0.40", reason="a complaint")
+
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(click, range(2))
+    assert (303, 303) == (first.status_code, second.status_code)
+    assert first.headers["location"] == second.headers["location"]
+    _, refunds, _ = desk.tally.checkouts.detail(SYSTEM, to_text("pay", made.payment_id))
+    assert [(40, "succeeded")] == [(each.amount_cents, each.status) for each in refunds]
+    assert 160_000_000 == desk.available()
 
 
 def test_a_provider_that_does_not_answer_leaves_the_same_form(
