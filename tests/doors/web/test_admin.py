@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, ViewportSize
+from playwright.sync_api import Locator, Page, ViewportSize
 
 from tallystick.core.ids import to_text
 from tallystick.services.context import SYSTEM
@@ -70,9 +70,15 @@ class Office:
         """Sign in on the way to a page, with the keyboard alone."""
         page = page or self.page
         page.goto(f"{self.server.url}{path}")
+        self.show_key(page)
+        page.wait_for_url(f"{self.server.url}{path}")
+
+    def show_key(self, page: Page | None = None) -> None:
+        """Type the key into the field that has the focus by itself."""
+        page = page or self.page
+        page.locator("[name=api_key]:focus").wait_for()
         page.keyboard.type(self.key)
         page.keyboard.press("Enter")
-        page.wait_for_url(f"{self.server.url}{path}")
 
     def go(self, path: str, page: Page | None = None) -> str:
         """Look at a page; gives its words."""
@@ -97,8 +103,14 @@ class Office:
         for name, value in fields.items():
             form.locator(f"[name={name}]").fill(value)
         form.locator("[name=reason]").fill(reason)
-        form.get_by_role("button", name=button, exact=True).click()
+        press(form.get_by_role("button", name=button, exact=True))
         return page.inner_text("main")
+
+
+def press(button: Locator) -> None:
+    """Send a form, and wait for what it leads to: the same address may come back as another page."""
+    with button.page.expect_navigation():
+        button.click()
 
 
 @contextmanager
@@ -219,9 +231,9 @@ def test_credits_are_given_and_a_charge_goes_back(sqlite_url: str, tmp_path: Pat
         assert 1 == said.count("a gift for waiting")
         assert "refund charge" in said
         page.select_option("[name=action]", "grant")
-        page.click("text=Show")
+        press(page.get_by_role("button", name="Show"))
         assert "it never came" not in page.inner_text("main")
-        page.click("table a")
+        press(page.locator("table a").first)
         assert "Amount" in page.inner_text("main")
 
 
@@ -233,11 +245,11 @@ def test_a_wallet_is_frozen_and_thawed(sqlite_url: str, tmp_path: Path) -> None:
         page.click("summary:has-text('Freeze the credits wallet')")
         wallet = page.get_by_label("Wallet in credits")
         wallet.locator("[name=reason]").fill("a doubt")
-        wallet.get_by_role("button").click()
+        press(wallet.get_by_role("button"))
         assert "Frozen since" in page.get_by_label("Wallet in credits").inner_text()
         page.click("summary:has-text('Thaw the credits wallet')")
         wallet.locator("[name=reason]").fill("no doubt any more")
-        wallet.get_by_role("button").click()
+        press(wallet.get_by_role("button"))
         assert "Frozen since" not in page.get_by_label("Wallet in credits").inner_text()
 
 
@@ -260,7 +272,7 @@ def test_deliveries_are_sent_again(sqlite_url: str, tmp_path: Path) -> None:
         endpoint, delivery = found.deliver()
         found.sign_in(path="/admin/deliveries")
         page = found.page
-        page.click("table a")
+        press(page.locator("table a").first)
         assert "is sent again" in found.fill("their server is back", "Send again")
         assert delivery in page.inner_text("h1")
         row = found.tally.endpoints.delivery(SYSTEM, delivery).delivery
@@ -282,7 +294,7 @@ def wait_for(found: Office, words: str) -> str:
     end = time.monotonic() + 30
     while words not in (said := found.page.inner_text("main")):
         assert time.monotonic() < end, said
-        found.page.click("text=Look again")
+        press(found.page.get_by_role("link", name="Look again"))
     return said
 
 
@@ -316,7 +328,7 @@ def test_the_economy_says_what_changed(sqlite_url: str, tmp_path: Path) -> None:
         said = found.page.inner_text("main")
         assert all(words in said for words in ("economy title", "Door", "Gate", "active"))
         found.page.select_option("[name=old]", index=0)
-        found.page.click("text=Compare")
+        press(found.page.get_by_role("button", name="Compare"))
         assert "Nothing differs" in found.page.inner_text("main")
 
 
@@ -329,15 +341,13 @@ def test_a_session_that_has_ended_does_nothing_and_leads_back(sqlite_url: str, t
         said = found.fill("a gift", "Give these credits", amount="50")
         assert "Nothing was done" in said
         found.page.get_by_role("link", name="Sign in").click()
-        found.page.keyboard.type(found.key)
-        found.page.keyboard.press("Enter")
+        found.show_key()
         found.page.wait_for_url(f"{found.server.url}{path}")
         found.tally.keys.revoke(SYSTEM, found.key_id)
         assert "Nothing was done" in found.fill("a gift", "Give these credits", amount="50")
         assert 199 == found.available()
         found.go(path)
-        found.page.keyboard.type(found.key)
-        found.page.keyboard.press("Enter")
+        found.show_key()
         assert "no API key that holds" in found.page.inner_text("[role=alert]")
 
 
@@ -348,13 +358,13 @@ def test_a_customer_is_no_operator(sqlite_url: str, tmp_path: Path) -> None:
         page.goto(f"{found.server.url}/sign-in")
         page.fill("[name=email]", "ada@example.test")
         page.fill("[name=password]", PASSWORD)
-        page.click("button[value=register]")
+        press(page.locator("button[value=register]"))
         found.go("/admin")
         assert "Sign in as an operator" in page.inner_text("h1")
         page.fill("[name=api_key]", found.tally.keys.create(SYSTEM, name="app", role="service").key)
         page.keyboard.press("Enter")
         assert "expected an API key of the role admin" in page.inner_text("[role=alert]")
         found.sign_in()
-        page.click("text=Sign out")
+        press(page.get_by_role("button", name="Sign out"))
         found.go("/admin/payments")
         assert "Sign in as an operator" in page.inner_text("h1")
