@@ -10,7 +10,7 @@ from tallystick.core import errors
 from tallystick.core.amounts import MICROS
 from tallystick.core.ids import to_text
 from tallystick.services.context import SYSTEM
-from tests.services.market import Market
+from tests.services.market import FEE, Market
 
 
 def line(market: Market, who: str) -> tuple[float, float, float, float, float]:
@@ -73,6 +73,76 @@ def test_free_credits_cannot_go_round_and_become_money(database_url: str, tmp_pa
             earned, payable, waiting, disputed, free = line(market, name)
             assert (0, 0, 0, 0) == (earned, payable, waiting, disputed)
             assert free > 0
+
+
+@pytest.mark.parametrize("rule", ["admin", "refund"])
+def test_disputes_and_gifts_make_no_money_either(database_url: str, tmp_path: Path, rule: str) -> None:
+    """What an owner has spent and owes comes back as free credits: it may be repaid with such."""
+    with Market(database_url, tmp_path, terms=FEE + f'on_dispute = "{rule}"\n') as market:
+        market.person("payer", paid=100)
+        market.person("bob")
+        market.person("carol")
+        of_bob, of_carol = market.agent("bob", 100), market.agent("carol", 95)
+        for _ in range(3):
+            task = market.hire("payer", of_bob)
+            market.work("bob", task)
+            market.work("carol", market.hire("bob", of_carol))
+            market.dispute("payer", task)
+            if rule == "admin":
+                market.resolve(task, 100)
+            market.world.grant(95, "reward", customer="bob")
+        assert (100, 0) == (market.available("payer"), market.available("bob"))
+        market.world.clock.advance("P60D")
+        payable = sum(row.payable for row in market.tally.payouts.report(SYSTEM).items)
+        paid = sum(
+            grant.remaining
+            for name in ("payer", "bob")
+            for grant in market.world.balance(customer=name).grants
+            if grant.origin == "paid"
+        )
+        assert payable + paid <= 100 * MICROS
+
+
+def test_who_owes_is_paid_nothing_out(database_url: str, tmp_path: Path) -> None:
+    """A refund takes from everything that its owner has before anything is owed."""
+    with Market(database_url, tmp_path) as market:
+        market.person("payer", paid=200)
+        market.person("bob")
+        agent = market.agent("bob", 100)
+        first = market.hire("payer", agent)
+        market.work("bob", first)
+        market.world.charge(95, customer="bob")
+        market.work("bob", market.hire("payer", agent))
+        market.dispute("payer", first)
+        market.resolve(first, 100)
+        balance = market.world.balance(customer="bob")
+        assert (0, 0, 0) == (balance.balance, balance.debt, balance.available)
+        assert {"paid": 100 * MICROS} == {
+            grant.origin: grant.remaining for grant in market.world.balance(customer="payer").grants
+        }
+        market.world.clock.advance("P15D")
+        assert (190, 0, 0, 0, 0) == line(market, "bob")
+
+
+def test_what_may_still_be_disputed_is_not_payable(database_url: str, tmp_path: Path) -> None:
+    """By the economy under which the task was made, whatever the one of now says."""
+    longer = FEE.replace("dispute_days = 7", "dispute_days = 30").replace(
+        "payout_days = 14", "payout_days = 60"
+    )
+    with Market(database_url, tmp_path, terms=longer) as market:
+        market.person("payer", paid=100)
+        market.person("bob")
+        task = market.hire("payer", market.agent("bob", 100))
+        market.work("bob", task)
+        path = Path(market.world.economy)
+        path.write_text(path.read_text().replace(longer, FEE))
+        market.tally.economies.activate(str(path))
+        market.world.clock.advance("P29D")
+        assert (95, 0, 95, 0, 0) == line(market, "bob")
+        market.dispute("payer", task)
+        market.resolve(task, 0)
+        market.world.clock.advance("P1D")
+        assert (95, 95, 0, 0, 0) == line(market, "bob")
 
 
 def test_no_more_is_paid_out_than_was_paid_for(database_url: str, tmp_path: Path) -> None:

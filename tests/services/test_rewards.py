@@ -10,6 +10,7 @@ import pytest
 
 from tallystick.core import errors
 from tallystick.core.amounts import MICROS
+from tallystick.core.ids import to_text
 from tallystick.services.context import SYSTEM, Caller
 from tests.tallies import ECONOMY, USER, World
 
@@ -59,6 +60,13 @@ def test_a_fact_is_rewarded_once(world: World) -> None:
     assert (40, [("reward", 40)]) == (world.available(), world.lots())
     with pytest.raises(errors.Conflict):
         award(world, "challenge", fact="maze", amount=41)
+    assert 40 == award(world, "challenge", fact="maze", amount=40, reason="told in other words")
+    path = Path(world.economy)
+    path.write_text(path.read_text().replace("easy = [10, 50]", "easy = [10, 30]"))
+    world.tally.economies.activate(str(path))
+    assert 40 == award(world, "challenge", fact="maze", amount=40, difficulty="easy")
+    with pytest.raises(errors.InvalidAmount):
+        award(world, "challenge", fact="third", amount=40, difficulty="easy")
     assert 40 == award(world, "challenge", fact="another", amount=40)
 
 
@@ -98,6 +106,7 @@ def test_what_the_economy_has_no_range_for_is_refused(
     with pytest.raises(errors.ValidationFailed) as refused:
         award(world, **terms)  # type: ignore[arg-type]
     assert refused.value.detail.startswith(f"{field}: expected")
+    assert "expected expected" not in refused.value.detail
     assert 0 == world.available()
 
 
@@ -118,6 +127,10 @@ def test_a_streak_grows_each_day_and_begins_anew_after_a_gap(world: World) -> No
     world.clock.advance("P1D")
     assert 5 == award(world, "daily")
     world.clock.set("2027-01-18T00:00:00Z")
+    made = world.tally.rewards.award(SYSTEM, customer=USER, source="daily").value
+    assert 6 * MICROS == made.amount
+    grants = world.tally.grants.list(SYSTEM, customer=USER).items
+    world.void(to_text("grant", grants[1].id))
     assert 6 == award(world, "daily")
 
 
@@ -133,6 +146,12 @@ def test_a_referral_rewards_both_sides_once(world: World) -> None:
         world.balance(customer=USER).available / MICROS,
         world.balance(customer="bob").available / MICROS,
     )
+    path = Path(world.economy)
+    path.write_text(path.read_text().replace("referrer = 50", "referrer = 60"))
+    world.tally.economies.activate(str(path))
+    again = world.tally.rewards.refer(SYSTEM, referrer=USER, referred="bob")
+    assert again.referrer is not None
+    assert (50 * MICROS, True) == (again.referrer.value.amount, again.referrer.replayed)
     world.customer("cleo")
     with pytest.raises(errors.Conflict):
         world.tally.rewards.refer(SYSTEM, referrer="cleo", referred="bob")

@@ -310,6 +310,7 @@ class Task:
         "agent_id",
         "billing",
         "created_at",
+        "disputable_until",
         "dispute_reason",
         "disputed_at",
         "economy",
@@ -375,6 +376,7 @@ class Task:
         self.fee = 0
         self.refunded = 0
         self.fee_returned = 0
+        self.disputable_until: int | None = None
         self.disputed_at: int | None = None
         self.dispute_reason: str | None = None
 

@@ -360,6 +360,7 @@ class CompleteTask(TaskStep):
     kind: ClassVar[str] = "task_settlement"
     fee: Fee
     priority: int
+    window_micros: int  # in which it may be disputed afterwards
     output: str | None = None
 
     def apply(self, book: Book) -> TaskResult:
@@ -388,6 +389,7 @@ class CompleteTask(TaskStep):
         if price:
             pay(book, transaction, payer, payee, draws=hold.legs, fee=fee, priority=self.priority)
         task.paid, task.fee, task.settlement_id = price, fee, transaction.id
+        task.disputable_until = transaction.at + self.window_micros
         return transaction, hold.spends
 
 
@@ -468,7 +470,6 @@ class DisputeTask(TaskStep):
     kind: ClassVar[str] = "task_dispute"
     with_payment: ClassVar[bool] = True
     reason: str
-    window_micros: int
     refund_at_once: bool = False
 
     def apply(self, book: Book) -> TaskResult:
@@ -478,8 +479,8 @@ class DisputeTask(TaskStep):
             raise errors.Conflict("this task was disputed before, and that was decided")
         if not task.paid:
             raise errors.Conflict("nothing was paid for this task, so that nothing can come back")
-        if book.now >= (task.ended_at or 0) + self.window_micros:
-            raise errors.DisputeWindowClosed((task.ended_at or 0) + self.window_micros)
+        if book.now >= (task.disputable_until or 0):
+            raise errors.DisputeWindowClosed(task.disputable_until or 0)
         if self.refund_at_once:
             task.dispute_reason = self.reason
             return _pay_back(self, book, task, task.paid)
@@ -512,7 +513,8 @@ def _pay_back(operation: TaskStep, book: Book, task: Task, amount: int) -> TaskR
     """Return ``amount`` of the price to the lots that gave it, last drawn first: the fee's share from the platform.
 
     The share is rounded down, so that what is finer than a micro-unit stays with the platform. What the owner has spent of
-    its earnings already is owed.
+    its earnings already is taken from what else it has, and owed beyond that. Nobody knows what a debt will be repaid
+    with: so what is owed, or comes from free credits, comes back as free credits.
     """
     wallet, owner = book.wallet(task.payer_id, task.unit), book.wallet(task.owner_id, task.unit)
     if wallet.balance + amount > MAX_BALANCE:
@@ -528,8 +530,10 @@ def _pay_back(operation: TaskStep, book: Book, task: Task, amount: int) -> TaskR
         if not take:
             continue
         left[from_fees] -= take
-        for source, part in [(fees, take)] if from_fees else _from_owner(book, owner, account, take):
-            book.open_lot(transaction, wallet, lot, part, source, entry_type="refund")
+        sources = [(fees, lot.origin, take)] if from_fees else _from_owner(book, owner, account, lot, take)
+        for source, origin, part in sources:
+            target = lot if lot.origin in {origin, "free"} else _free(book, transaction, lot, part)
+            book.open_lot(transaction, wallet, target, part, source, entry_type="refund")
     if amount > of_fee:
         book.entry(transaction, owner, "clawback", of_fee - amount, category="task_credit")
     task.status, task.refunded, task.fee_returned = "refunded", amount, of_fee
@@ -538,11 +542,39 @@ def _pay_back(operation: TaskStep, book: Book, task: Task, amount: int) -> TaskR
     return operation.done(book, task, transaction)
 
 
-def _from_owner(book: Book, owner: Wallet, lot_id: int, amount: int) -> list[tuple[int, int]]:
-    """From what the settlement was earned into; the rest is owed."""
-    lot = book.lots[lot_id]
-    removed = min(max(lot.available, 0), amount) if lot.kind == LOT and not lot.voided else 0
-    lot.debits += removed
-    owner.debt += amount - removed
-    parts = [(lot.id, removed), (owner.debt_account_id, amount - removed)]
-    return [part for part in parts if part[1]]
+def _from_owner(
+    book: Book, owner: Wallet, earned_id: int, paid_by: Lot, amount: int
+) -> list[tuple[int, str, int]]:
+    """From what the settlement was earned into, then from what else there is, of the same origin first; the rest is owed.
+
+    Gives accounts with the origin of what they give, and how much.
+    """
+    now = owner.moment(book.now)
+    others = [lot for lot in owner.lots if lot.id != earned_id and lot.kind == LOT and not lot.lapsed(now)]
+    others.sort(key=lambda lot: lot.origin != paid_by.origin)  # in burn order otherwise
+    parts: list[tuple[int, str, int]] = []
+    for lot in (book.lots[earned_id], *others):
+        take = min(max(lot.available, 0), amount)
+        if take and not lot.voided:
+            lot.debits += take
+            amount -= take
+            parts.append((lot.id, lot.origin, take))
+    if amount:
+        owner.debt += amount
+        parts.append((owner.debt_account_id, "free", amount))
+    return parts
+
+
+def _free(book: Book, transaction: Transaction, lot: Lot, amount: int) -> Lot:
+    """A lot of the same terms for credits that nobody has paid for."""
+    made = book.new_lot(
+        book.wallet(lot.customer_id, lot.unit),
+        category=lot.category,
+        origin="free",
+        priority=lot.priority,
+        effective_at=book.now,
+        expires_at=lot.expires_at,
+    )
+    terms = book.record_grant(transaction, made, amount)
+    terms.reason, terms.booked_at = transaction.description, book.now
+    return made

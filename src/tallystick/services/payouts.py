@@ -51,6 +51,9 @@ class Payouts:
 
     def _rows(self, unit: str, after: int, limit: int) -> list[PayoutRow]:
         days = self._context.economy().settlement.payout_days
-        earned_before = self._context.now() - days * DAY_MICROS
+        now = self._context.now()
+        earned_before = now - days * DAY_MICROS
         with self._context.database.read() as connection:
-            return store.report(connection, unit=unit, earned_before=earned_before, after=after, limit=limit)
+            return store.report(
+                connection, unit=unit, earned_before=earned_before, now=now, after=after, limit=limit
+            )

@@ -1,6 +1,7 @@
 """Checks that every write shares: texts, metadata, idempotency keys, and the digest that tells one request from another."""
 
 import hashlib
+import json
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -74,4 +75,8 @@ def idempotency_fields(
 
 def digest_of(kind: str, content: tuple[object, ...]) -> str:
     """A short digest of a request: two requests that ask the same have the same."""
-    return hashlib.blake2b(_encode((kind, content)), digest_size=12).hexdigest()
+    try:
+        text = _encode((kind, content))
+    except UnicodeEncodeError:  # Whoever looks at it will say what is wrong with it.
+        text = json.dumps((kind, content), default=str).encode()
+    return hashlib.blake2b(text, digest_size=12).hexdigest()

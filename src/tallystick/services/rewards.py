@@ -21,6 +21,8 @@ from tallystick.services.grants import Grants
 from tallystick.services.pricing import Number, require_service
 from tallystick.services.requests import check_text
 from tallystick.store import grants as store
+from tallystick.store import journal
+from tallystick.store.results import idempotency_of
 
 SOURCES: Final = ("challenge", "app_usage", "referral")
 MAX_FACT: Final = 150
@@ -74,21 +76,31 @@ class Rewards:
         require_service(caller)
         name, reward = self._reward(source)
         customer_id = self._customers.resolve(caller, customer)
-        told: str | None
         if reward.streak_step_micros:
             if fact is not None or amount is not None:
                 message = "expected none: a streak counts days, and works out its amount"
                 raise errors.ValidationFailed([("fact" if fact is not None else "amount", message)])
-            micros, told = self._of_streak(customer_id, name, reward)
-        else:
-            told = check_text(fact, field="fact", most=MAX_FACT)
-            micros = _within(reward, amount, difficulty)
+            fact = f"{to_datetime(self._context.now()):%Y-%m-%d}"
+        told = check_text(fact, field="fact", most=MAX_FACT)
         if told is None:
             raise errors.ValidationFailed([("fact", "expected your own id of what is rewarded")])
+        key = f"{to_text('cust', customer_id)}:{name}:{told}"
+        known = self._known(key)
+        if known is not None:
+            if amount is not None and parse_amount(amount) != known.amount:
+                raise errors.Conflict(
+                    f"this was rewarded before, with {format_amount(known.amount)} {known.unit}"
+                )
+            return Answer(known, replayed=True)
+        micros = (
+            self._of_streak(customer_id, name, reward)
+            if reward.streak_step_micros
+            else _within(reward, amount, difficulty)
+        )
         return self._once(
             caller,
             customer_id,
-            f"{name}:{told}",
+            key,
             amount=micros,
             unit=reward.unit,
             category="referral" if name == "referral" else "reward",
@@ -109,49 +121,64 @@ class Rewards:
         comer = self._customers.resolve(caller, referred)
         if bringer == comer:
             raise errors.ValidationFailed([("referrer", "expected another customer than who was referred")])
-        found: list[Answer[GrantResult] | None] = []
-        for number, micros in ((bringer, terms.referrer_micros), (comer, terms.referred_micros)):
-            given = None
-            if micros:
-                given = self._once(
-                    caller,
-                    number,
-                    f"referred:{to_text('cust', comer)}:{'referrer' if number == bringer else 'referred'}",
-                    amount=micros,
-                    unit=terms.unit,
-                    category="referral",
-                    reason=f"referral of {to_text('cust', comer)}",
-                    reference=to_text("cust", bringer),
-                    whoever=True,
-                )
-            found.append(given)
-        return Referred(*found)
+        about = f"referred:{to_text('cust', comer)}"
+        return Referred(
+            self._side(caller, bringer, f"{about}:referrer", terms.referrer_micros, terms.unit, comer),
+            self._side(caller, comer, f"{about}:referred", terms.referred_micros, terms.unit, comer),
+        )
+
+    def _side(
+        self, caller: Caller, customer_id: int, key: str, micros: int, unit: str, comer: int
+    ) -> Answer[GrantResult] | None:
+        """What one side of a referral gets, or got before."""
+        known = self._known(key)
+        if known is not None:
+            if known.customer_id != customer_id:
+                raise errors.Conflict("this customer was brought by somebody else before")
+            return Answer(known, replayed=True)
+        if not micros:
+            return None
+        reason = f"referral of {to_text('cust', comer)}"
+        return self._once(
+            caller,
+            customer_id,
+            key,
+            amount=micros,
+            unit=unit,
+            category="referral",
+            reason=reason,
+            reference=to_text("cust", comer),
+        )
+
+    def _known(self, key: str) -> GrantResult | None:
+        """What was granted for a fact before, whatever the economy says of it now."""
+        with self._context.database.read() as connection:
+            found: GrantResult | None = journal.first_answer(connection, idempotency_of(_SCOPE, key))
+        return found
 
     def _once(
         self,
         caller: Caller,
         customer_id: int,
-        fact: str,
+        key: str,
         *,
         amount: int,
         unit: str,
         category: str,
         reason: str,
         reference: str,
-        whoever: bool = False,
     ) -> Answer[GrantResult]:
-        """A grant for a fact about one customer; with ``whoever``, the fact is used up whichever customer it is about."""
-        whose = to_text("cust", customer_id)
+        """A grant for a fact. Raises ``Conflict`` where another has just told of it with other terms."""
         try:
             return self._grants.create(
                 replace(caller, scope=_SCOPE),
-                customer=whose,
+                customer=to_text("cust", customer_id),
                 amount=format_amount(amount),
                 category=category,
                 unit=unit,
                 reason=reason,
                 reference=reference,
-                idempotency_key=fact if whoever else f"{whose}:{fact}",
+                idempotency_key=key,
             )
         except errors.IdempotencyKeyReused:
             raise errors.Conflict("this was rewarded before, with other terms") from None
@@ -164,8 +191,8 @@ class Rewards:
         known = ", ".join(rewards) or "nothing: the economy has no [rewards]"
         raise errors.ValidationFailed([("source", f"expected one of {known}")])
 
-    def _of_streak(self, customer_id: int, name: str, reward: Reward) -> tuple[int, str]:
-        """Today's amount, a step more than yesterday's and at most the largest, and the day."""
+    def _of_streak(self, customer_id: int, name: str, reward: Reward) -> int:
+        """Today's amount: a step more than yesterday's, and at most the largest."""
         bounds = reward.bounds()
         assert bounds is not None  # the economy's file was checked
         today = day_start(self._context.now())
@@ -173,8 +200,7 @@ class Rewards:
             before = store.largest_by_reference(
                 connection, customer_id, reward.unit, name, start=today - DAY_MICROS, end=today
             )
-        micros = bounds[0] if before is None else min(before + reward.streak_step_micros, bounds[1])
-        return micros, f"{to_datetime(today):%Y-%m-%d}"
+        return bounds[0] if before is None else min(before + reward.streak_step_micros, bounds[1])
 
     def earn(
         self,
@@ -228,9 +254,9 @@ def _within(reward: Reward, amount: Number | None, difficulty: str | None) -> in
     least, most = bounds
     if amount is None and least == most:
         return least
-    expected = f"expected {format_amount(least)} to {format_amount(most)} {reward.unit}"
+    expected = f"{format_amount(least)} to {format_amount(most)} {reward.unit}"
     if amount is None:
-        raise errors.ValidationFailed([("amount", expected)])
+        raise errors.ValidationFailed([("amount", f"expected {expected}")])
     micros = parse_amount(amount)
     if not least <= micros <= most:
         raise errors.InvalidAmount(expected)

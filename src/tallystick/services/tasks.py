@@ -90,6 +90,7 @@ class Tasks:
         repeat = idempotency_fields(caller, idempotency_key, "task", content)
         row = self._agents.get(agent)
         economy = self._context.economy()
+        economy.unit(row.unit)  # An economy may have lost it since the agent was registered.
         around = None if parent is None else self._parent(caller, parent)
         requester = self._customers.resolve(caller, customer) if around is None else around.owner_id
         operation = CreateTask(
@@ -157,6 +158,7 @@ class Tasks:
             other_customer_id=terms.owner_id,
             fee=economy.task_fee,
             priority=economy.priority("task_credit"),
+            window_micros=economy.settlement.dispute_days * DAY_MICROS,
             output=text,
             **_step(caller, terms, idempotency_key, "complete", task, text),
         )
@@ -197,7 +199,6 @@ class Tasks:
         operation = DisputeTask(
             other_customer_id=terms.owner_id,
             reason=_required(reason),
-            window_micros=settlement.dispute_days * DAY_MICROS,
             refund_at_once=settlement.on_dispute == "refund",
             **_step(caller, terms, idempotency_key, "dispute", task, reason),
         )

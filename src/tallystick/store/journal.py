@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -31,6 +32,13 @@ def owner_of(connection: Connection, number: int, *, kinds: tuple[str, ...]) -> 
         )
     )
     return owner
+
+
+def first_answer(connection: Connection, idempotency: str) -> Any:  # noqa: ANN401 - one of RESULTS
+    """What was answered to the request that an idempotency key (in its short form) belongs to; None for a new one."""
+    columns = transactions.c.kind, transactions.c.result
+    row = connection.execute(sa.select(*columns).where(transactions.c.idempotency == idempotency)).first()
+    return None if row is None or row.result is None else decode_result(row.kind, row.result)
 
 
 def hold_terms(connection: Connection, number: int) -> HoldTerms | None:

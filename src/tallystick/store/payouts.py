@@ -30,17 +30,21 @@ class PayoutRow(NamedTuple):
 
 
 def report(
-    connection: Connection, *, unit: str, earned_before: int, after: int, limit: int
+    connection: Connection, *, unit: str, earned_before: int, now: int, after: int, limit: int
 ) -> list[PayoutRow]:
     """Those who have earned anything for tasks in a unit, in the order of customers, behind the id ``after``.
 
-    Earnings from ``earned_before`` on are still waiting.
+    Earnings from ``earned_before`` on are still waiting, and so are those of tasks that may be disputed at ``now``.
     """
     left = accounts.c.credits_posted - accounts.c.debits_posted - accounts.c.debits_pending
     is_paid = accounts.c.origin == "paid"
-    is_disputed = sa.and_(is_paid, tasks.c.id.is_not(None))
-    is_waiting = sa.and_(is_paid, tasks.c.id.is_(None), grants.c.created_at >= earned_before)
-    is_payable = sa.and_(is_paid, tasks.c.id.is_(None), grants.c.created_at < earned_before)
+    in_dispute = sa.func.coalesce(tasks.c.status == "disputed", sa.false())
+    is_young = sa.or_(
+        grants.c.created_at >= earned_before, sa.func.coalesce(tasks.c.disputable_until, 0) > now
+    )
+    is_disputed = sa.and_(is_paid, in_dispute)
+    is_waiting = sa.and_(is_paid, ~in_dispute, is_young)
+    is_payable = sa.and_(is_paid, ~in_dispute, ~is_young)
 
     def total(condition: sa.ColumnElement[bool], amount: sa.ColumnElement[int]) -> sa.ColumnElement[int]:
         return sa.cast(sa.func.sum(sa.case((condition, amount), else_=0)), sa.BigInteger)
@@ -59,9 +63,7 @@ def report(
         )
         .join_from(accounts, grants, grants.c.id == accounts.c.id)
         .join(customers, customers.c.id == customer_id)
-        .outerjoin(
-            tasks, sa.and_(tasks.c.settlement_id == grants.c.transaction_id, tasks.c.status == "disputed")
-        )
+        .outerjoin(tasks, tasks.c.settlement_id == grants.c.transaction_id)
         .where(accounts.c.category == "task_credit", accounts.c.unit == unit, ~accounts.c.voided)
         .where(customer_id > after)
         .group_by(customer_id, customers.c.external_id, accounts.c.unit)

@@ -65,6 +65,7 @@ tasks = Table(
     Column("fee", BigInteger, nullable=False),
     Column("refunded", BigInteger, nullable=False),
     Column("fee_returned", BigInteger, nullable=False),
+    Column("disputable_until", BigInteger),
     Column("disputed_at", BigInteger),
     Column("dispute_reason", Text),
     CheckConstraint(

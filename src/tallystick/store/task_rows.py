@@ -38,6 +38,7 @@ _STATE: Final = (
     ("fee", _B),
     ("refunded", _B),
     ("fee_returned", _B),
+    ("disputable_until", _B),
     ("disputed_at", _B),
     ("dispute_reason", _T),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from decimal import Decimal
 from typing import Any
 
@@ -72,6 +73,12 @@ def test_what_cannot_be_hired(door: Door, agent: str) -> None:
     problem(door.send("POST", "/tasks", body | {"agent": "agent_0000000000000"}), 404, "NOT_FOUND")
     problem(door.send("POST", "/tasks", body, key=None), 400, "IDEMPOTENCY_KEY_REQUIRED")
     problem(door.send("POST", "/tasks", body | {"input": "x" * 70_000}), 422, "VALIDATION_FAILED")
+    for name in ("agent", "parent", "customer"):
+        sent = json.dumps(body | {name: "\ud800"}).encode()
+        answer = door.client.post(
+            "/tasks", content=sent, headers=door.key() | {"Content-Type": "application/json"}
+        )
+        problem(answer, 404, "UNKNOWN_CUSTOMER" if name == "customer" else "NOT_FOUND")
     door.send("PATCH", f"/agents/{agent}", {"status": "paused"})
     problem(door.send("POST", "/tasks", body), 409, "AGENT_PAUSED")
     assert ([], Decimal(100)) == (door.get("/tasks")["tasks"], door.available())

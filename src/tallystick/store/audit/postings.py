@@ -141,12 +141,13 @@ def check_grants(posting: Posting, around: Surroundings, findings: Findings) -> 
     row = posting.row
     paid: dict[int, int] = {}
     given_back = CLAWBACK if row.kind == "reinstatement" else REVENUE
-    if row.kind == "task_refund":
-        return
     for line in posting.transfers:
         source, lot = around.accounts.get(line.debit_id), around.accounts.get(line.credit_id)
         if source is not None and lot is not None and lot.kind == LOT and source.code != given_back:
             paid[lot.id] = paid.get(lot.id, 0) + line.amount
+    if row.kind == "task_refund":  # what goes back to the lots that it came from is no grant
+        made = {grant.id for grant in posting.grants}
+        paid = {number: amount for number, amount in paid.items() if number in made}
     expected = {
         grant.id: grant.amount for grant in posting.grants if grant.amount and grant.effective_at <= row.at
     }
