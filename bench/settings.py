@@ -17,7 +17,7 @@ class Settings:
     wallets: int = 1000
     many_wallets: int = 10_000
     many_charges: int = 1_000_000
-    tasks: int = 20_000
+    tasks: int = 3000
     balances: int = 2000
     events: int = 1000
     history: int = 100_000
