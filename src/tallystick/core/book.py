@@ -305,8 +305,13 @@ class Book:
 
     # --- drawing ---------------------------------------------------------------------------------------------------
 
-    def draw(self, wallet: Wallet, amount: int) -> list[tuple[Lot, int]]:
-        """The lots that give ``amount``, in burn order. Nothing is changed; the caller checked that there is enough."""
+    def draw(self, transaction: Transaction, wallet: Wallet, amount: int) -> list[tuple[Lot, int]]:
+        """The lots that give ``amount``, in burn order; under an unlimited plan the standing lot, which is filled first.
+
+        Nothing is taken from them yet; the caller checked that there is enough.
+        """
+        if wallet.cover_id is not None:
+            return [(self.cover(transaction, wallet, amount), amount)]
         now = self.now
         taken: list[tuple[Lot, int]] = []
         for lot in wallet.lots:
@@ -325,7 +330,7 @@ class Book:
         self, transaction: Transaction, wallet: Wallet, amount: int, to_account: int
     ) -> list[tuple[Lot, int]]:
         """Draw ``amount`` from the wallet's lots into ``to_account``; entries are the caller's."""
-        draws = self.draw(wallet, amount)
+        draws = self.draw(transaction, wallet, amount)
         for lot, take in draws:
             lot.debits += take
             self.transfer(transaction, lot.id, to_account, take)
@@ -335,7 +340,7 @@ class Book:
         self, transaction: Transaction, wallet: Wallet, amount: int, to_account: int
     ) -> list[tuple[Lot, int]]:
         """Hold ``amount`` of the wallet's lots for ``to_account``: pending transfers that a later transaction resolves."""
-        draws = self.draw(wallet, amount)
+        draws = self.draw(transaction, wallet, amount)
         for lot, take in draws:
             self.pend(transaction, lot, to_account, take)
         return draws

@@ -317,7 +317,6 @@ class Task:
         "ended_at",
         "expires_at",
         "fee",
-        "fee_returned",
         "hold_id",
         "id",
         "input",
@@ -375,7 +374,6 @@ class Task:
         self.paid = 0
         self.fee = 0
         self.refunded = 0
-        self.fee_returned = 0
         self.disputable_until: int | None = None
         self.disputed_at: int | None = None
         self.dispute_reason: str | None = None

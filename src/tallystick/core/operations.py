@@ -255,14 +255,8 @@ class Charge(PricedOperation):
             wallet = book.wallets[self.customer_id, part.unit]
             if amount:
                 revenue = book.system_account(part.unit, REVENUE)
-                if wallet.cover_id is not None:
-                    lot = book.cover(transaction, wallet, amount)
-                    lot.debits += amount
-                    book.transfer(transaction, lot.id, revenue, amount)
-                    draws.append((lot.id, part.unit, amount))
-                else:
-                    for lot, take in book.spend(transaction, wallet, amount, revenue):
-                        draws.append((lot.id, part.unit, take))
+                for lot, take in book.spend(transaction, wallet, amount, revenue):
+                    draws.append((lot.id, part.unit, take))
             book.entry(transaction, wallet, "usage", -amount, category=part.category, meter=part.meter)
         limit, spends = self.count(book, totals) if self.hourly or self.budgets else (None, ())
         wallet, amount = totals[0]
@@ -317,12 +311,7 @@ class PlaceHold(PricedOperation):
             if not amount:
                 continue
             revenue = book.system_account(wallet.unit, REVENUE)
-            if wallet.cover_id is not None:
-                lot = book.cover(transaction, wallet, amount)
-                book.pend(transaction, lot, revenue, amount)
-                taken = [(lot, amount)]
-            else:
-                taken = book.reserve(transaction, wallet, amount, revenue)
+            taken = book.reserve(transaction, wallet, amount, revenue)
             hold.legs += taken
             draws += [(lot.id, wallet.unit, take) for lot, take in taken]
         limit, spends = self.count(book, totals)
@@ -480,9 +469,4 @@ def _lapse_legs(book: Book, transaction: Transaction, hold: Hold) -> None:
 
 def _draw_extra(book: Book, transaction: Transaction, wallet: Wallet, extra: int) -> list[Draw]:
     revenue = book.system_account(wallet.unit, REVENUE)
-    if wallet.cover_id is not None:
-        lot = book.cover(transaction, wallet, extra)
-        lot.debits += extra
-        book.transfer(transaction, lot.id, revenue, extra)
-        return [(lot.id, wallet.unit, extra)]
     return [(lot.id, wallet.unit, take) for lot, take in book.spend(transaction, wallet, extra, revenue)]

@@ -60,7 +60,7 @@ class Settle(Operation):
                 raise errors.AmountTooLarge
         transaction = self.begin(book)
         transaction.unit, transaction.amount = self.unit, self.price if moves else 0
-        draws = self._draw(book, transaction, payer) if moves else []
+        draws = book.draw(transaction, payer, self.price) if moves else []
         if moves:
             pay(book, transaction, payer, payee, draws=draws, fee=self.fee, priority=self.priority)
         return SettlementResult(
@@ -77,11 +77,6 @@ class Settle(Operation):
             self.economy,
             transaction.at,
         )
-
-    def _draw(self, book: Book, transaction: Transaction, payer: Wallet) -> list[tuple[Lot, int]]:
-        if payer.cover_id is not None:
-            return [(book.cover(transaction, payer, self.price), self.price)]
-        return book.draw(payer, self.price)
 
 
 def pay(
@@ -103,7 +98,17 @@ def pay(
         left = share
         lots = [(lot, take) for lot, take in draws if lot.origin == origin]
         payout = sum(take for _, take in lots) - left
-        target = _earned_lot(book, transaction, payee, origin, payout, priority) if payout else None
+        target = None
+        if payout:
+            target = new_grant(
+                book,
+                transaction,
+                payee,
+                payout,
+                category="task_credit",
+                origin=origin,
+                priority=priority,
+            )
         for lot, take in lots:
             lot.debits += take
             to_fees = min(left, take)
@@ -131,16 +136,25 @@ def fee_by_origin(fee: int, *, price: int, paid: int) -> tuple[tuple[str, int], 
     return ("paid", of_paid), ("free", fee - of_paid)
 
 
-def _earned_lot(
-    book: Book, transaction: Transaction, payee: Wallet, origin: str, amount: int, priority: int
+def new_grant(
+    book: Book,
+    transaction: Transaction,
+    wallet: Wallet,
+    amount: int,
+    *,
+    category: str,
+    origin: str,
+    priority: int,
+    expires_at: int | None = None,
 ) -> Lot:
+    """An empty lot with its terms, into which the transaction then pays ``amount`` from elsewhere than an issuance."""
     lot = book.new_lot(
-        payee,
-        category="task_credit",
+        wallet,
+        category=category,
         origin=origin,
         priority=priority,
         effective_at=book.now,
-        expires_at=None,
+        expires_at=expires_at,
     )
     terms = book.record_grant(transaction, lot, amount)
     terms.reason, terms.booked_at = transaction.description, book.now

@@ -1,7 +1,7 @@
 """Tasks: one customer's agent works for another. The price is held when the task is made, and paid when it is completed.
 
 - A task is created, accepted, then completed; or it failed, was cancelled, or timed out, and what was held comes back. A
-  completed task may be disputed, and paid back whole or in part.
+  completed task may be disputed: see ``core.task_disputes``.
 - Every step is one operation under the lock of whoever pays, so that of two that cannot both be, one is refused.
 - fee + payout = price, to the last micro-unit. Whoever hires an agent of its own moves nothing, nor does a price of 0.
 - A sub-task is paid from what its parent holds: that hold is replaced by two, in the same transaction, and by one again
@@ -13,16 +13,16 @@ from dataclasses import dataclass
 from typing import ClassVar, Final, NamedTuple
 
 from tallystick.core import errors
-from tallystick.core.amounts import fee_of, pro_rata_floor
+from tallystick.core.amounts import fee_of
 from tallystick.core.book import Book
 from tallystick.core.catalog import Fee
 from tallystick.core.decimals import to_decimal
 from tallystick.core.events import TASK_EVENTS
-from tallystick.core.holdings import MAX_BALANCE, Hold, Lot, Spend, Task, Transaction, Wallet
+from tallystick.core.holdings import MAX_BALANCE, Hold, Lot, Spend, Task, Transaction
 from tallystick.core.ids import to_text
 from tallystick.core.operations import Operation, Part, PricedOperation, resolve_hold
 from tallystick.core.settlement import pay
-from tallystick.core.words import FEES, LOT, REVENUE
+from tallystick.core.words import REVENUE
 
 MAKER: Final = "task:"  # of a task's hold: nobody captures or releases it but the task's own steps
 HELD, NOTHING, UNBILLED = "held", "nothing", "unbilled"
@@ -154,7 +154,7 @@ class CreateTask(PricedOperation):
         """Hold the price and make the task, or do neither."""
         if self.refused is not None:
             raise self.refused
-        parent = None if self.task_id is None else self._parent(book, self.task_id)
+        parent = None if self.task_id is None else _ready(book, self.task_id, "accepted")
         wallet = book.wallet(self.customer_id, self.part.unit)
         billing = self._billing(book, parent)
         transaction = self.begin(book)
@@ -178,7 +178,8 @@ class CreateTask(PricedOperation):
         if billing == HELD and parent is not None:
             _take_from_parent(book, self, transaction, task, parent)
         elif billing == HELD:
-            legs = self._reserve(book, transaction, wallet)
+            revenue = book.system_account(wallet.unit, REVENUE)
+            legs = book.reserve(transaction, wallet, task.price, revenue)
             _, spends = self.count(book, [(wallet, task.price)])
             _put_hold(book, transaction, task, legs, spends)
         book.tasks[task.id] = task
@@ -201,13 +202,6 @@ class CreateTask(PricedOperation):
             return UNBILLED
         return HELD
 
-    def _parent(self, book: Book, number: int) -> Task:
-        parent = book.tasks.get(number)
-        if parent is None:
-            raise errors.NotFound("task", to_text("task", number))
-        _require_status(book, parent, "accepted")
-        return parent
-
     def _require_of_parent(self, book: Book, parent: Task) -> None:
         hold = open_hold(book, parent)
         left = 0 if hold is None else _amount(hold.legs)
@@ -218,14 +212,6 @@ class CreateTask(PricedOperation):
                 available=left if parent.unit == self.part.unit else 0,
                 limit_source=f"task:{to_text('task', parent.id)}",
             )
-
-    def _reserve(self, book: Book, transaction: Transaction, wallet: Wallet) -> Legs:
-        revenue = book.system_account(wallet.unit, REVENUE)
-        if wallet.cover_id is None:
-            return book.reserve(transaction, wallet, self.part.amount, revenue)
-        lot = book.cover(transaction, wallet, self.part.amount)
-        book.pend(transaction, lot, revenue, self.part.amount)
-        return [(lot, self.part.amount)]
 
 
 def _put_hold(
@@ -299,11 +285,15 @@ def _void(book: Book, transaction: Transaction, hold: Hold, status: str) -> None
 # --- the steps ---------------------------------------------------------------------------------------------------
 
 
-def _require_status(book: Book, task: Task, *wanted: str) -> None:
-    """Refuse what a task's status does not allow; the last moment of an open task is over at ``expires_at``."""
+def _ready(book: Book, number: int | None, *statuses: str) -> Task:
+    """A task in one of these statuses; the last moment of an open task is over at ``expires_at``."""
+    task = book.tasks.get(number or 0)
+    if task is None:
+        raise errors.NotFound("task", to_text("task", number or 0))
     status = "timed_out" if task.is_open and task.expires_at <= book.now else task.status
-    if status not in wanted:
-        raise errors.TaskNotReady(status, wanted)
+    if status not in statuses:
+        raise errors.TaskNotReady(status, statuses)
+    return task
 
 
 @dataclass(slots=True, kw_only=True)
@@ -312,11 +302,7 @@ class TaskStep(Operation):
 
     def task(self, book: Book, *statuses: str) -> Task:
         """The task, in one of these statuses."""
-        task = book.tasks.get(self.task_id or 0)
-        if task is None:
-            raise errors.NotFound("task", to_text("task", self.task_id or 0))
-        _require_status(book, task, *statuses)
-        return task
+        return _ready(book, self.task_id, *statuses)
 
     def step(self, book: Book, task: Task, kind: str, *, subject_id: int | None = None) -> Transaction:
         """The journal row of a step, about the task or about its hold."""
@@ -458,123 +444,3 @@ def _joined(legs: Legs, more: Legs) -> Legs:
         lots[lot.id] = lot
         amounts[lot.id] = amounts.get(lot.id, 0) + amount
     return [(lots[number], amount) for number, amount in amounts.items()]
-
-
-# --- disputes ----------------------------------------------------------------------------------------------------
-
-
-@dataclass(slots=True, kw_only=True)
-class DisputeTask(TaskStep):
-    """Whoever asked says that a completed task was not what was agreed, within the window."""
-
-    kind: ClassVar[str] = "task_dispute"
-    with_payment: ClassVar[bool] = True
-    reason: str
-    refund_at_once: bool = False
-
-    def apply(self, book: Book) -> TaskResult:
-        """Note the dispute; where the economy says so, pay everything back at once."""
-        task = self.task(book, "completed")
-        if task.disputed_at is not None:
-            raise errors.Conflict("this task was disputed before, and that was decided")
-        if not task.paid:
-            raise errors.Conflict("nothing was paid for this task, so that nothing can come back")
-        if book.now >= (task.disputable_until or 0):
-            raise errors.DisputeWindowClosed(task.disputable_until or 0)
-        if self.refund_at_once:
-            task.dispute_reason = self.reason
-            return _pay_back(self, book, task, task.paid)
-        transaction = self.step(book, task, self.kind)
-        task.status, task.disputed_at, task.dispute_reason = "disputed", transaction.at, self.reason
-        return self.done(book, task, transaction)
-
-
-@dataclass(slots=True, kw_only=True)
-class ResolveDispute(TaskStep):
-    """What goes back of a disputed task's price: all of it, a part, or nothing. That is final."""
-
-    kind: ClassVar[str] = "task_dispute_end"
-    with_payment: ClassVar[bool] = True
-    amount: int
-
-    def apply(self, book: Book) -> TaskResult:
-        """Pay back what was decided."""
-        task = self.task(book, "disputed")
-        if self.amount > task.paid:
-            raise errors.ExceedsRefundable(unit=task.unit, requested=self.amount, refundable=task.paid)
-        if self.amount:
-            return _pay_back(self, book, task, self.amount)
-        transaction = self.step(book, task, self.kind)
-        task.status = "completed"
-        return self.done(book, task, transaction)
-
-
-def _pay_back(operation: TaskStep, book: Book, task: Task, amount: int) -> TaskResult:
-    """Return ``amount`` of the price to the lots that gave it, last drawn first: the fee's share from the platform.
-
-    The share is rounded down, so that what is finer than a micro-unit stays with the platform. What the owner has spent of
-    its earnings already is taken from what else it has, and owed beyond that. Nobody knows what a debt will be repaid
-    with: so what is owed, or comes from free credits, comes back as free credits.
-    """
-    wallet, owner = book.wallet(task.payer_id, task.unit), book.wallet(task.owner_id, task.unit)
-    if wallet.balance + amount > MAX_BALANCE:
-        raise errors.AmountTooLarge
-    transaction = operation.step(book, task, "task_refund")
-    transaction.amount = amount
-    fees = book.system_account(task.unit, FEES)
-    of_fee = pro_rata_floor(amount, task.paid, task.fee)
-    left = {True: of_fee, False: amount - of_fee}
-    for lot, account, moved in reversed(book.payments[task.id]):
-        from_fees = account == fees
-        take = min(moved, left[from_fees])
-        if not take:
-            continue
-        left[from_fees] -= take
-        sources = [(fees, lot.origin, take)] if from_fees else _from_owner(book, owner, account, lot, take)
-        for source, origin, part in sources:
-            target = lot if lot.origin in {origin, "free"} else _free(book, transaction, lot, part)
-            book.open_lot(transaction, wallet, target, part, source, entry_type="refund")
-    if amount > of_fee:
-        book.entry(transaction, owner, "clawback", of_fee - amount, category="task_credit")
-    task.status, task.refunded, task.fee_returned = "refunded", amount, of_fee
-    if task.disputed_at is None:
-        task.disputed_at = transaction.at
-    return operation.done(book, task, transaction)
-
-
-def _from_owner(
-    book: Book, owner: Wallet, earned_id: int, paid_by: Lot, amount: int
-) -> list[tuple[int, str, int]]:
-    """From what the settlement was earned into, then from what else there is, of the same origin first; the rest is owed.
-
-    Gives accounts with the origin of what they give, and how much.
-    """
-    now = owner.moment(book.now)
-    others = [lot for lot in owner.lots if lot.id != earned_id and lot.kind == LOT and not lot.lapsed(now)]
-    others.sort(key=lambda lot: lot.origin != paid_by.origin)  # in burn order otherwise
-    parts: list[tuple[int, str, int]] = []
-    for lot in (book.lots[earned_id], *others):
-        take = min(max(lot.available, 0), amount)
-        if take and not lot.voided:
-            lot.debits += take
-            amount -= take
-            parts.append((lot.id, lot.origin, take))
-    if amount:
-        owner.debt += amount
-        parts.append((owner.debt_account_id, "free", amount))
-    return parts
-
-
-def _free(book: Book, transaction: Transaction, lot: Lot, amount: int) -> Lot:
-    """A lot of the same terms for credits that nobody has paid for."""
-    made = book.new_lot(
-        book.wallet(lot.customer_id, lot.unit),
-        category=lot.category,
-        origin="free",
-        priority=lot.priority,
-        effective_at=book.now,
-        expires_at=lot.expires_at,
-    )
-    terms = book.record_grant(transaction, made, amount)
-    terms.reason, terms.booked_at = transaction.description, book.now
-    return made

@@ -16,6 +16,7 @@ MAX_TEXT_LENGTH: Final = 500
 MAX_METADATA_BYTES: Final = 4096
 
 _encode: Final = msgspec.json.Encoder(decimal_format="number", order="sorted").encode
+_encode_as_sent: Final = msgspec.json.Encoder(decimal_format="number").encode
 
 
 def check_text(value: object, *, field: str, most: int = MAX_TEXT_LENGTH) -> str | None:
@@ -46,14 +47,24 @@ def check_metadata(value: Mapping[str, Any] | None) -> str | None:
     """Metadata as JSON text, at most 4 KiB; None where there is none."""
     if not value:
         return None
+    return check_json(value, field="metadata", most_bytes=MAX_METADATA_BYTES, expected="a JSON object")
+
+
+def check_json(
+    value: object, *, field: str, most_bytes: int, expected: str = "JSON", keep_order: bool = False
+) -> str:
+    """JSON as a text that every database can store, its names sorted unless the order is somebody's.
+
+    Raises ``ValidationFailed`` for what is none, or too long.
+    """
     try:
-        text = _encode(value).decode()
+        text = (_encode_as_sent if keep_order else _encode)(value).decode()
     except (TypeError, ValueError, UnicodeEncodeError, RecursionError):
-        raise errors.ValidationFailed([("metadata", "expected a JSON object")]) from None
-    if len(text.encode()) > MAX_METADATA_BYTES:
-        raise errors.ValidationFailed([("metadata", f"expected at most {MAX_METADATA_BYTES} bytes of JSON")])
+        raise errors.ValidationFailed([(field, f"expected {expected}")]) from None
+    if len(text.encode()) > most_bytes:
+        raise errors.ValidationFailed([(field, f"expected at most {most_bytes} bytes of JSON")])
     if "\\u0000" in text or not is_storable(text):
-        raise errors.ValidationFailed([("metadata", "expected text without NUL or lone surrogates")])
+        raise errors.ValidationFailed([(field, "expected text without NUL or lone surrogates")])
     return text
 
 

@@ -4,24 +4,23 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-import msgspec
 import structlog
 
 from tallystick.core import errors
 from tallystick.core.amounts import MICROS, parse_amount
 from tallystick.core.catalog import Economy
+from tallystick.core.events import TASK_EVENTS
 from tallystick.core.holdings import Task
 from tallystick.core.ids import from_text, to_text
 from tallystick.core.limits import DAY_MICROS
 from tallystick.core.operations import Part
+from tallystick.core.task_disputes import DisputeTask, ResolveDispute
 from tallystick.core.tasks import (
     UNBILLED,
     AcceptTask,
     CompleteTask,
     CreateTask,
-    DisputeTask,
     EndTask,
-    ResolveDispute,
     TaskResult,
     TaskStep,
 )
@@ -30,28 +29,17 @@ from tallystick.services.context import SYSTEM, Answer, Caller, Context
 from tallystick.services.customers import Customers
 from tallystick.services.pages import Page, check_limit, page_of, position_of
 from tallystick.services.pricing import MAX_HOLD_SECONDS, Number, Pricing
-from tallystick.services.requests import check_text, idempotency_fields, is_storable
+from tallystick.services.requests import check_json, check_text, idempotency_fields
 from tallystick.store import tasks as store
 from tallystick.store.agents import AgentRow
 from tallystick.store.tasks import TaskTerms, Wanted
 
-STATUSES: Final = (
-    "created",
-    "accepted",
-    "completed",
-    "failed",
-    "cancelled",
-    "timed_out",
-    "disputed",
-    "refunded",
-)
+STATUSES: Final = tuple(TASK_EVENTS)
 ROLES: Final = ("requester", "owner")
 DEFAULT_TASK_SECONDS: Final = 86_400
 MAX_CONTENT_BYTES: Final = 65_536
 MAX_REMEMBERED: Final = 10_000
 OVER_AT_ONCE: Final = 200
-
-_encode: Final = msgspec.json.Encoder(decimal_format="number").encode
 
 log = structlog.get_logger(__name__)
 
@@ -380,14 +368,5 @@ def _required(reason: str) -> str:
     return found
 
 
-def _json(value: Any, *, field: str) -> str:  # noqa: ANN401 - any JSON
-    """JSON as text, at most 64 KiB, that every database can store."""
-    try:
-        text = _encode(value).decode()
-    except (TypeError, ValueError, UnicodeEncodeError, RecursionError):
-        raise errors.ValidationFailed([(field, "expected JSON")]) from None
-    if len(text.encode()) > MAX_CONTENT_BYTES:
-        raise errors.ValidationFailed([(field, f"expected at most {MAX_CONTENT_BYTES} bytes of JSON")])
-    if "\\u0000" in text or not is_storable(text):
-        raise errors.ValidationFailed([(field, "expected text without NUL or lone surrogates")])
-    return text
+def _json(value: object, *, field: str) -> str:
+    return check_json(value, field=field, most_bytes=MAX_CONTENT_BYTES, keep_order=True)

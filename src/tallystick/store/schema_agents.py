@@ -64,7 +64,6 @@ tasks = Table(
     Column("paid", BigInteger, nullable=False),
     Column("fee", BigInteger, nullable=False),
     Column("refunded", BigInteger, nullable=False),
-    Column("fee_returned", BigInteger, nullable=False),
     Column("disputable_until", BigInteger),
     Column("disputed_at", BigInteger),
     Column("dispute_reason", Text),

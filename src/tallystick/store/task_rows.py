@@ -37,7 +37,6 @@ _STATE: Final = (
     ("paid", _B),
     ("fee", _B),
     ("refunded", _B),
-    ("fee_returned", _B),
     ("disputable_until", _B),
     ("disputed_at", _B),
     ("dispute_reason", _T),

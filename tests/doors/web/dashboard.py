@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
 from playwright.sync_api import Page, ViewportSize
 
 from tallystick.core.ids import to_text
@@ -118,13 +117,3 @@ def dashboard(url: str, folder: Path, *, economy: str = SELLS) -> Iterator[Dashb
         yield found
         complaints = [each for each in found.complaints if "status of 4" not in each]
         assert not complaints, complaints
-
-
-def serious(page: Page) -> list[str]:
-    """What keeps people from using a page, as axe finds it."""
-    found = Axe().run(page).response["violations"]
-    return [
-        f"{each['id']}: {[node['html'][:120] for node in each['nodes']]}"
-        for each in found
-        if each["impact"] in {"serious", "critical"}
-    ]

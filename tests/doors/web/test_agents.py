@@ -10,7 +10,8 @@ import pytest
 from tallystick.core.amounts import MICROS
 from tallystick.core.ids import to_text
 from tallystick.services.context import SYSTEM, Caller
-from tests.doors.web.dashboard import Dashboard, dashboard, serious
+from tests.doors.web.axe import serious
+from tests.doors.web.dashboard import Dashboard, dashboard
 
 pytestmark = pytest.mark.slow
 

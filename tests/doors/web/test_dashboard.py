@@ -12,7 +12,8 @@ from tallystick.core.times import DAY
 from tallystick.core.words import ENTRY_TYPES
 from tallystick.services.context import SYSTEM
 from tallystick.web.words import ENTRY_WORDS
-from tests.doors.web.dashboard import PAGES, Dashboard, dashboard, serious
+from tests.doors.web.axe import serious
+from tests.doors.web.dashboard import PAGES, Dashboard, dashboard
 
 pytestmark = pytest.mark.slow
 
