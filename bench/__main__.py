@@ -22,6 +22,7 @@ from bench.metering import measure_metering
 from bench.postgresql import measure_postgresql
 from bench.rest import measure_rest
 from bench.results import Result
+from bench.sandboxes import measure_sandboxes
 from bench.settings import Settings
 from bench.settlements import measure_settlements
 from bench.webhooks import measure_webhooks
@@ -40,6 +41,7 @@ BENCHMARKS: dict[str, Callable[[Settings], list[Result]]] = {
     "metering": measure_metering,
     "webhooks": measure_webhooks,
     "dashboard": measure_dashboard,
+    "sandboxes": measure_sandboxes,
 }
 
 

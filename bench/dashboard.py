@@ -52,6 +52,7 @@ PAGES: Final = (
     "/billing/usage?period=30d",
     "/billing/usage?period=90d",
     "/billing/payments",
+    "/billing/sandboxes",
     "/billing/plan",
     "/billing/refills",
     "/billing/budgets",

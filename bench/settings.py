@@ -22,6 +22,8 @@ class Settings:
     events: int = 1000
     history: int = 100_000
     looks: int = 21
+    sandbox_lives: int = 50
+    sandboxes_in_a_row: int = 1000
     with_peers: bool = True
 
     @classmethod
@@ -40,5 +42,7 @@ class Settings:
             events=20,
             history=200,
             looks=3,
+            sandbox_lives=5,
+            sandboxes_in_a_row=20,
             with_peers=with_peers,
         )

@@ -26,16 +26,20 @@ hypothesis.settings.register_profile("tallystick", deadline=None, print_blob=Tru
 hypothesis.settings.load_profile("tallystick")
 
 
-# The suite against Stripe's own test mode is for whoever has an account there. It is not skipped without one, for a skip
-# reads as if there were something to mend here: it is left out, and each run says so.
-STRIPE_KEY = "STRIPE_TEST_SECRET_KEY"
-collect_ignore = [] if os.environ.get(STRIPE_KEY) else ["providers/test_stripe_live.py"]
+# The suites against the services themselves are for whoever has an account there. They are not skipped without one, for a
+# skip reads as if there were something to mend here: they are left out, and each run says so.
+LIVE_SUITES = {
+    "STRIPE_TEST_SECRET_KEY": ("Stripe's own test mode", "providers/test_stripe_live.py"),
+    "E2B_API_KEY": ("E2B itself", "providers/test_e2b_live.py"),
+}
+LEFT_OUT = {key: suite for key, suite in LIVE_SUITES.items() if not os.environ.get(key)}
+collect_ignore = [path for _, path in LEFT_OUT.values()]
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say what was not run."""
-    if collect_ignore:
-        terminalreporter.write_line(f"Stripe's own test mode: not run (no {STRIPE_KEY})")
+    for key, (what, _) in LEFT_OUT.items():
+        terminalreporter.write_line(f"{what}: not run (no {key})")
 
 
 @pytest.fixture(scope="session")

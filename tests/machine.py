@@ -281,15 +281,29 @@ class LedgerMachine(RuleBasedStateMachine):
         outcome = self.ask(operation)
         return multiple(outcome.result.id) if outcome.refusal is None else multiple()
 
-    @rule(target=charges, hold=holds, percent=st.sampled_from((0, 30, 100, 101, 250)), key_id=KEYS)
-    def capture(self, hold: int, percent: int, key_id: int | None) -> "MultipleResults[int]":
-        """Capture nothing of a hold, a part, all of it or more."""
+    @rule(
+        target=charges,
+        hold=holds,
+        percent=st.sampled_from((0, 30, 100, 101, 250)),
+        also=st.one_of(st.none(), st.none(), holds),
+        key_id=KEYS,
+    )
+    def capture(
+        self, hold: int, percent: int, also: int | None, key_id: int | None
+    ) -> "MultipleResults[int]":
+        """Capture nothing of a hold, a part, all of it or more; and now and then another with it."""
         terms = self.model.holds[hold]
-        amounts = tuple((unit, -(-amount * percent // 100)) for unit, amount in terms.amounts.items())
+
+        def part(number: int) -> tuple[tuple[str, int], ...]:
+            held = self.model.holds[number].amounts
+            return tuple((unit, -(-amount * percent // 100)) for unit, amount in held.items())
+
         operation = Resolve(
             hold_id=hold,
             maker="test",
-            amounts=amounts,
+            amounts=part(hold),
+            also_hold_id=also,
+            also_amounts=() if also is None else part(also),
             **self.key(key_id),
             **self.fields(terms.customer_id),
         )

@@ -8,22 +8,26 @@ from tempfile import TemporaryDirectory
 from typing import Final
 
 from tallystick.core.ids import to_text
-from tallystick.core.times import DAY, HOUR
+from tallystick.core.times import DAY, HOUR, MINUTE
 from tallystick.services.context import SYSTEM
-from tests.doors.web.dashboard import SELLS, Dashboard, dashboard
+from tallystick.services.sandboxes import Wish
+from tests.doors.web.dashboard import RUNS_SANDBOXES, Dashboard, dashboard
+from tests.services.scripted_sandboxes import ScriptedSandboxes
 
 FOLDER: Final = Path(__file__).parent.parent / "docs" / "images"
-ECONOMY: Final = SELLS.replace('title = "Door"', 'title = "Example"')
+ECONOMY: Final = RUNS_SANDBOXES.replace('title = "Door"', 'title = "Example"')
 DAYS: Final = 30
 
 
 def take(folder: Path) -> list[Path]:
     """One picture of each of the main pages, in ``folder``; gives their paths."""
+    provider = ScriptedSandboxes()
     with (
         TemporaryDirectory() as name,
-        dashboard(f"sqlite:///{name}/pictures.db", Path(name), economy=ECONOMY) as found,
+        dashboard(f"sqlite:///{name}/pictures.db", Path(name), economy=ECONOMY, sandboxes=provider) as found,
     ):
         _live_through(found)
+        _run_sandboxes(found, provider)
         found.sign_in(found.page)
         found.page.set_viewport_size({"width": 1000, "height": 700})
         pages = {
@@ -32,6 +36,7 @@ def take(folder: Path) -> list[Path]:
             "dashboard-transactions": "/billing/transactions",
             "dashboard-transaction": _explained(found),
             "dashboard-keys": "/billing/keys",
+            "dashboard-sandboxes": "/billing/sandboxes",
         }
         return [_picture(found, path, folder / f"{name}.png") for name, path in pages.items()]
 
@@ -54,6 +59,25 @@ def _live_through(found: Dashboard) -> None:
     found.grant(250, key="soon", reason="Thank you", expires_at=found.server.clock() + 12 * DAY + 5 * HOUR)
     found.tally.holds.create_amount(
         SYSTEM, amount=35, customer=found.customer, idempotency_key="held", expires_in=3600
+    )
+
+
+def _run_sandboxes(found: Dashboard, provider: ScriptedSandboxes) -> None:
+    """One that has ended, one that was forgotten, and one that is used."""
+    sandboxes, made = found.tally.sandboxes, []
+    for name, template, timeout in (
+        ("try-it", "python", 600),
+        ("notebook", "python", 3600),
+        ("api", "node", 3600),
+    ):
+        wish = Wish(template=template, name=name, timeout=timeout)
+        made.append(sandboxes.create(found.caller, wish, idempotency_key=name).value)
+    for _ in range(11):
+        found.server.clock.micros += MINUTE
+        provider.advance(60_000)
+        found.tally.sandbox_keeper.run_once()
+    found.tally.sandbox_runs.execute(
+        found.caller, to_text("sbx", made[-1].id), code="node --version", idempotency_key="used"
     )
 
 

@@ -8,6 +8,7 @@ from tallystick.bootstrap import Tally
 from tallystick.core.amounts import MICROS
 from tallystick.core.ids import to_text
 from tallystick.core.times import Micros, add, format_rfc3339, parse_duration, parse_rfc3339
+from tallystick.ports.sandboxes import SandboxProvider
 from tallystick.services.billing import Balance, EntryView
 from tallystick.services.context import SYSTEM, Caller
 from tallystick.services.pricing import Usage
@@ -110,9 +111,16 @@ class World:
     """A Tally, its clock, and one customer who is meant wherever no other is named."""
 
     def __init__(
-        self, url: str, folder: Path, *, at: str = "2027-01-10T12:00:00Z", economy: str | None = None
+        self,
+        url: str,
+        folder: Path,
+        *,
+        at: str = "2027-01-10T12:00:00Z",
+        economy: str | None = None,
+        sandboxes: SandboxProvider | None = None,
     ) -> None:
         self.url = url
+        self.sandboxes = sandboxes
         self.clock = FakeClock(at)
         self.folder = folder
         self.economy = self.write_economy(ECONOMY) if economy is None else economy
@@ -128,7 +136,13 @@ class World:
 
     def open(self) -> Tally:
         """A Tally of its own on the same database and clock, like another process; the caller closes it."""
-        return Tally.open(self.url, economy=self.economy, test_mode=False, source=self.clock)
+        return Tally.open(
+            self.url,
+            economy=self.economy,
+            test_mode=False,
+            source=self.clock,
+            sandbox_provider=self.sandboxes,
+        )
 
     def __enter__(self) -> Self:
         return self

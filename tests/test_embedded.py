@@ -6,8 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from tallystick.bootstrap import Tally
 from tallystick.client import NewCharge, TallyError
 from tallystick.embedded import Embedded
+from tallystick.ports.sandboxes import Execution
+from tests.services.scripted_sandboxes import ScriptedSandboxes
 
 
 @pytest.fixture
@@ -78,3 +81,25 @@ def test_time_passes(url: str) -> None:
         hold = engine.client.holds.create(customer="ann", amount=10)
         engine.client.testing.move_clock(advance="P1D")
         assert "expired" == engine.client.holds.get(hold.id).status
+
+
+def test_output_of_code_is_told(url: str) -> None:
+    """To either client, before the call gives the whole."""
+    provider = ScriptedSandboxes()
+    provider.answer = Execution(exit_code=0, stdout=b"one", stderr=b"bad", duration_ms=1)
+    told: list[tuple[str, str]] = []
+
+    def tell(stream: str, text: str) -> None:
+        told.append((stream, text))
+
+    with Embedded(Tally.open(url, economy="flow-nexus", sandbox_provider=provider)) as engine:
+        engine.client.customers.create(external_id="ann")
+        box = engine.client.sandboxes.create(template="bash", customer="ann").id
+
+        async def execute() -> str | None:
+            async with engine.awaitable() as tally:
+                return (await tally.sandboxes.execute(box, code="1", on_output=tell)).stdout
+
+        assert "one" == asyncio.run(execute())
+        assert "one" == engine.client.sandboxes.execute(box, code="1", on_output=tell).stdout
+    assert [("stdout", "one"), ("stderr", "bad")] * 2 == told

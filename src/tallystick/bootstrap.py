@@ -11,7 +11,9 @@ from tallystick.config import Config, Outgoing
 from tallystick.core.errors import ConfigurationError
 from tallystick.core.ids import IdSource
 from tallystick.core.times import DAY
-from tallystick.ports import PaymentProvider
+from tallystick.ports.payments import PaymentProvider
+from tallystick.ports.sandboxes import SandboxProvider
+from tallystick.providers.finding import find_sandboxes
 from tallystick.providers.mail import SmtpMailer
 from tallystick.providers.simulated import SimulatedPayments
 from tallystick.providers.stripe import StripePayments
@@ -54,6 +56,13 @@ from tallystick.services.provider_events import ProviderEvents
 from tallystick.services.reconciler import Reconciler
 from tallystick.services.refills import Refills
 from tallystick.services.rewards import Rewards
+from tallystick.services.sandbox_bills import SandboxBills
+from tallystick.services.sandbox_host import SandboxHost
+from tallystick.services.sandbox_keeper import SandboxKeeper
+from tallystick.services.sandbox_runs import SandboxRuns
+from tallystick.services.sandbox_steps import SandboxSteps
+from tallystick.services.sandbox_views import SandboxViews
+from tallystick.services.sandboxes import Sandboxes
 from tallystick.services.settlements import Settlements
 from tallystick.services.simulated_controls import SimulatedControls
 from tallystick.services.subscription_looks import SubscriptionLooks
@@ -67,6 +76,7 @@ from tallystick.store.engine import Database, migrate
 from tallystick.store.ledger import Ledger
 
 DEFAULT_PUBLIC_URL: Final = "http://127.0.0.1:8080"
+NO_SANDBOXES: Final = "this server runs no sandboxes"
 
 
 class Tally:
@@ -84,6 +94,7 @@ class Tally:
         payment_provider: PaymentProvider | None = None,
         prices: Mapping[str, str] | None = None,
         outgoing: Outgoing | None = None,
+        sandbox_provider: SandboxProvider | None = None,
     ) -> None:
         self.database = database
         self.clock = Clock(database, movable=test_mode, source=source)
@@ -154,6 +165,37 @@ class Tally:
         self.wallets = Wallets(self.context, self.customers)
         self.settlements = Settlements(self.context, self.customers, pricing)
         self._open_operators()
+        self._open_sandboxes(pricing)
+        if sandbox_provider is not None:
+            self.use_sandboxes(sandbox_provider)
+
+    def use_sandboxes(self, provider: SandboxProvider | None, missing: str = NO_SANDBOXES) -> None:
+        """Have sandboxes run by this provider; with None, ``missing`` says why there are none. Before any worker starts.
+
+        The keeper works in either case: what an earlier process left behind is closed.
+        """
+        self._sandbox_host.use(provider, missing=missing)
+        if provider is not None:
+            self.sandbox_keeper.appear()
+        self.works.append(self.sandbox_keeper)
+
+    @property
+    def installation(self) -> str:
+        """What tells this database from all others."""
+        return self.database.transact(
+            lambda connection: settings.put_once(connection, "installation", secrets.token_hex(8))
+        )
+
+    def _open_sandboxes(self, pricing: Pricing) -> None:
+        """Sandboxes, and the keeper of those that this process makes."""
+        self._sandbox_host = host = SandboxHost(
+            process_id=secrets.token_hex(8), ahead=self.clock.ahead, missing=NO_SANDBOXES
+        )
+        steps = SandboxSteps(self.context, pricing, SandboxBills(self.context), host)
+        self.sandboxes = Sandboxes(steps)
+        self.sandbox_runs = SandboxRuns(steps)
+        self.sandbox_views = SandboxViews(steps)
+        self.sandbox_keeper = SandboxKeeper(steps)
 
     def _open_payments(self, prices: Mapping[str, str]) -> None:
         context, provider = self.context, self.payment_provider
@@ -233,6 +275,7 @@ class Tally:
         payment_provider: PaymentProvider | None = None,
         prices: Mapping[str, str] | None = None,
         outgoing: Outgoing | None = None,
+        sandbox_provider: SandboxProvider | None = None,
     ) -> Tally:
         """Open a database, bring it to the newest schema, and activate an economy.
 
@@ -250,6 +293,7 @@ class Tally:
             payment_provider=payment_provider,
             prices=prices,
             outgoing=outgoing,
+            sandbox_provider=sandbox_provider,
         )
 
     @classmethod
@@ -259,8 +303,11 @@ class Tally:
         *,
         public_url: str | None = None,
         observe: Callable[[int, float], None] = lambda _size, _seconds: None,
+        runs_sandboxes: bool = False,
     ) -> Tally:
         """Open what the configuration names. ``public_url`` stands in where it names none.
+
+        Only with ``runs_sandboxes`` are there any: whoever says so runs the worker too, which keeps them.
 
         Raises ``ConfigurationError``, also when live mode would run with simulated payments or on a test clock.
         """
@@ -281,10 +328,13 @@ class Tally:
             raise ConfigurationError(
                 f"{name}: this database was run on a test clock, which is ahead of the real time"
             )
+        if runs_sandboxes:
+            tally.use_sandboxes(*find_sandboxes(config, tally.installation))
         return tally
 
     def close(self) -> None:
         """End deliveries, commit what is queued, then close the database."""
+        self.sandbox_keeper.leave()
         self.operator_actions.close()
         self.delivery.close()
         self.context.commit.close()

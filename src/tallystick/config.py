@@ -20,6 +20,9 @@ from tallystick.core.errors import ConfigurationError
 from tallystick.store.engine import parse_url
 
 Mode = Literal["test", "live"]
+SandboxChoice = Literal["auto", "local", "off"]
+
+SANDBOX_CHOICES: Final[tuple[SandboxChoice, ...]] = ("auto", "local", "off")
 
 DEFAULT_DATABASE_URL: Final = "sqlite:///tally.db"
 DEFAULT_ECONOMY: Final = "starter"
@@ -66,6 +69,9 @@ class Config:
     stripe_prices: Mapping[str, str] = field(default_factory=dict)
     e2b_api_key: str | None = field(default=None, repr=False)
     e2b_api_url: str | None = None
+    sandboxes: SandboxChoice = "auto"
+    sandbox_dir: str | None = None
+    sandbox_templates: str | None = None
     outgoing: Outgoing = field(default_factory=Outgoing)
 
     @classmethod
@@ -91,6 +97,9 @@ class Config:
             stripe_prices={name: text for name, text in values.items() if name.startswith(STRIPE_PRICE)},
             e2b_api_key=_secret(values, "E2B_API_KEY"),
             e2b_api_url=_address(values, "E2B_API_URL"),
+            sandboxes=_sandboxes(values),
+            sandbox_dir=values.get("TALLY_SANDBOX_DIR"),
+            sandbox_templates=values.get("TALLY_SANDBOX_TEMPLATES"),
             outgoing=_outgoing(values),
         )
 
@@ -136,6 +145,14 @@ def _mode(values: Mapping[str, str]) -> Mode:
     if text == "live":
         return "live"
     raise ConfigurationError(f"TALLY_MODE: expected test or live, found {text[:100]}")
+
+
+def _sandboxes(values: Mapping[str, str]) -> SandboxChoice:
+    text = values.get("TALLY_SANDBOXES", "auto")
+    for each in SANDBOX_CHOICES:
+        if each == text:
+            return each
+    raise ConfigurationError(f"TALLY_SANDBOXES: expected {', '.join(SANDBOX_CHOICES)}, found {text[:100]}")
 
 
 def _secret(values: Mapping[str, str], name: str) -> str | None:

@@ -2,7 +2,7 @@
 
 import inspect
 import types
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import fields
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -16,6 +16,7 @@ from tallystick.api.openapi import document_of
 from tallystick.bootstrap import Tally
 from tallystick.client import Also, KeyBudget, NewCharge, TallyClient
 from tallystick.client.downloads import FileOperation
+from tallystick.client.events import EVENTS
 from tallystick.client.models import Model
 from tallystick.client.operations import Operation, Resource
 from tallystick.client.requests import Request
@@ -68,6 +69,8 @@ def sample(hint: Any) -> Any:
         return get_args(hint)[0]
     if get_origin(hint) is Iterable:
         return [sample(get_args(hint)[0])]
+    if get_origin(hint) is Callable:
+        return print
     if get_origin(hint) is Mapping:
         return {"name": "value"}
     return datetime(2027, 1, 1, tzinfo=UTC) if hint is datetime else SAMPLES[hint]
@@ -165,7 +168,7 @@ def test_a_call_demands_what_is_required(
     request = minimal(resource, operation)
     found = operation_of(document, request)
     required = {each["name"] for each in found.get("parameters", ()) if each.get("required")}
-    assert required == set(request.names)
+    assert required == set(request.names) | (set(request.query) & required)
     assert set(body_of(document, found).get("required", ())) <= set(request.body or {})
     assert ("requestBody" in found and found["requestBody"].get("required", False)) <= (
         request.body is not None or request.content is not None
@@ -207,7 +210,8 @@ def test_an_answer_is_read_whole(document: dict[str, Any], resource: Resource[An
     request = described(resource, operation)
     responses = operation_of(document, request)["responses"]
     content = next(each for status, each in responses.items() if status[0] == "2").get("content", {})
-    assert [request.media_type] * bool(request.media_type) == list(content)
+    streamed = [EVENTS] if request.on_output is not None else []
+    assert [request.media_type] * bool(request.media_type) + streamed == list(content)
     if request.model is not None:
         compare(document, request.model, content["application/json"]["schema"])
 

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from decimal import Decimal
+from functools import partial
 from typing import Any, Protocol
 
 import httpx
@@ -40,10 +41,39 @@ CHARGE = {
     "limit": None,
     "economy_version": None,
 }
+SANDBOX: dict[str, object] = {
+    "id": "sbx_1",
+    "customer": "cust_1",
+    "name": None,
+    "template": "node",
+    "provider": "hosted",
+    "status": "running",
+    "reason": None,
+    "detail": None,
+    "vcpu": 2,
+    "memory_mib": 512,
+    "unit": "USD",
+    "per_hour": 0.1,
+    "cost": 0,
+    "seconds": 0,
+    "created_at": "2026-01-01T00:00:00Z",
+    "started_at": None,
+    "ended_at": None,
+    "ends_at": None,
+    "paid_until": None,
+    "metadata": None,
+}
+CARD = {"economy": "e", "economy_version": "v", "primary_unit": "credits", "meters": []}
 BUSY = problem(503, "SERVICE_UNAVAILABLE")
 PAGE = "<html><h1>502 Bad Gateway</h1></html>"
+GIANT = b'{"balance":1.5e99999999999999999999}'
+TOO_LARGE = raw(
+    b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\n"
+    b"content-length: %d\r\n\r\n%s" % (len(GIANT), GIANT)
+)
 QUICK = Retries(first_pause_seconds=0.001, longest_pause_seconds=0.5)
 LIMITS = Timeouts(total_seconds=5, connect_seconds=1)
+KEY = "tly_1"
 Act = Callable[[Any], Any]
 
 
@@ -59,6 +89,10 @@ def make_key(client: Any) -> Any:
     return client.keys.create(name="n")
 
 
+def put_file(client: Any, *, key: str | None) -> Any:
+    return client.sandboxes.write_file("sbx_1", path="a", content=b"1", idempotency_key=key)
+
+
 def revoke(client: Any) -> Any:
     return client.keys.revoke("key_1")
 
@@ -66,21 +100,25 @@ def revoke(client: Any) -> Any:
 class Run(Protocol):
     """Acts as one of the two clients."""
 
-    def __call__(self, act: Act, url: str, *, retries: Retries = QUICK, timeouts: Timeouts = LIMITS) -> Any:
+    def __call__(
+        self, act: Act, url: str, *, key: str = KEY, retries: Retries = QUICK, timeouts: Timeouts = LIMITS
+    ) -> Any:
         """Do it, and give what comes of it."""
         ...
 
 
-def blocking(act: Act, url: str, *, retries: Retries = QUICK, timeouts: Timeouts = LIMITS) -> Any:
-    with TallyClient(base_url=url, api_key="tly_1", retries=retries, timeouts=timeouts) as client:
+def blocking(
+    act: Act, url: str, *, key: str = KEY, retries: Retries = QUICK, timeouts: Timeouts = LIMITS
+) -> Any:
+    with TallyClient(base_url=url, api_key=key, retries=retries, timeouts=timeouts) as client:
         return act(client)
 
 
-def awaited(act: Act, url: str, *, retries: Retries = QUICK, timeouts: Timeouts = LIMITS) -> Any:
+def awaited(
+    act: Act, url: str, *, key: str = KEY, retries: Retries = QUICK, timeouts: Timeouts = LIMITS
+) -> Any:
     async def run() -> Any:
-        async with AsyncTallyClient(
-            base_url=url, api_key="tly_1", retries=retries, timeouts=timeouts
-        ) as client:
+        async with AsyncTallyClient(base_url=url, api_key=key, retries=retries, timeouts=timeouts) as client:
             return await act(client)
 
     return asyncio.run(run())
@@ -122,6 +160,19 @@ def test_a_charge_is_repeated_with_its_key(run: Run, fault: Step) -> None:
 
 
 @both
+def test_a_file_is_sent_again_with_its_key(run: Run) -> None:
+    """The same bytes under the same key, which is new where none was given."""
+    for given in (None, "k"):
+        with FaultyServer(drop, answer(200, SANDBOX)) as server:
+            made = run(partial(put_file, key=given), server.url)
+        assert ("sbx_1", 2) == (made.id, len(server.seen))
+        [key] = keys(server.seen)
+        assert key is not None
+        assert given in {None, key}
+        assert {b"1"} == {each.body for each in server.seen}
+
+
+@both
 def test_a_charge_whose_answer_is_lost_for_good_may_have_happened(run: Run) -> None:
     """The error has the key to repeat it with: it is tried four times and no more."""
     with FaultyServer(drop) as server, pytest.raises(OutcomeUnknown) as unknown:
@@ -142,8 +193,9 @@ def test_a_charge_whose_answer_is_lost_for_good_may_have_happened(run: Run) -> N
         (answer(500, PAGE), "UNEXPECTED_ANSWER", 500),
         (answer(200, PAGE), "UNEXPECTED_ANSWER", 200),
         (answer(200, {"id": 1}), "UNEXPECTED_ANSWER", 200),
+        (TOO_LARGE, "UNEXPECTED_ANSWER", 200),
     ],
-    ids=["503", "in flight", "502", "500", "500 page", "200 page", "another form"],
+    ids=["503", "in flight", "502", "500", "500 page", "200 page", "another form", "too large"],
 )
 def test_a_write_that_nobody_answers_for_may_have_happened(
     run: Run, fault: Step, code: str, status: int
@@ -169,8 +221,7 @@ def test_a_write_that_keeps_no_key_is_tried_once(run: Run) -> None:
 @both
 def test_reading_is_repeated_and_never_unknown(run: Run) -> None:
     """Nothing can have been changed."""
-    card = {"economy": "e", "economy_version": "v", "primary_unit": "credits", "meters": []}
-    with FaultyServer(drop, answer(503, BUSY), answer(200, card)) as server:
+    with FaultyServer(drop, answer(503, BUSY), answer(200, CARD)) as server:
         assert "e" == run(read, server.url).economy
     for fault, kind, code in [
         (drop, ServerUnreachable, "SERVER_UNREACHABLE"),
@@ -196,15 +247,94 @@ def test_a_server_that_is_not_there_is_unreachable(run: Run) -> None:
 
 
 @both
-def test_a_key_that_cannot_be_sent_is_refused_at_once(run: Run) -> None:
-    """It is known that nothing was sent, so nothing is repeated."""
+@pytest.mark.parametrize("key", ["", "two\nlines", "schlüssel", "x" * 256, "\ud800", 5], ids=ascii)
+def test_a_key_that_cannot_be_sent_is_refused_at_once(run: Run, key: str) -> None:
+    """It is known that nothing was sent, so nothing is repeated. An empty one would name no request."""
 
     def charge_with(client: Any) -> Any:
-        return client.charges.create(meter="m", idempotency_key="two\nlines")
+        return client.charges.create(meter="m", idempotency_key=key)
 
     with FaultyServer(answer(201, CHARGE)) as server, pytest.raises(ConfigurationError):
         run(charge_with, server.url)
     assert 0 == len(server.seen)
+
+
+@both
+@pytest.mark.parametrize("name", ["", ".", "..", "x" * 256], ids=["none", "dot", "dots", "long"])
+def test_what_is_no_id_asks_for_no_other_path(run: Run, name: str) -> None:
+    """Nothing is sent."""
+    with FaultyServer(answer(200, PAGE)) as server:
+        for act in (
+            lambda client: client.tasks.get(name),
+            lambda client: client.customers.freeze(name),
+            lambda client: client.keys.revoke(name),
+        ):
+            with pytest.raises(ValueError, match="expected an id"):
+                run(act, server.url)
+    assert 0 == len(server.seen)
+
+
+@both
+def test_a_question_that_is_too_long_is_not_sent(run: Run) -> None:
+    """It fits into no address."""
+    with pytest.raises(ConfigurationError):
+        run(lambda client: client.agents.list(q="x" * 100_000), "http://127.0.0.1:9")
+
+
+def test_a_client_that_was_closed_says_so() -> None:
+    """Both of them, and nothing is sent."""
+
+    async def used() -> None:
+        client = AsyncTallyClient(base_url="http://127.0.0.1:9")
+        await client.aclose()
+        await client.prices.get()
+
+    client = TallyClient(base_url="http://127.0.0.1:9")
+    client.close()
+    with pytest.raises(ConfigurationError, match="closed"):
+        client.prices.get()
+    with pytest.raises(ConfigurationError, match="closed"):
+        asyncio.run(used())
+
+
+def test_a_client_belongs_to_its_event_loop() -> None:
+    """In another one it is refused at once, always, and the first may go on."""
+    with FaultyServer(answer(200, CARD)) as server, asyncio.Runner() as runner:
+        client = AsyncTallyClient(base_url=server.url)
+
+        async def ask() -> str:
+            return (await client.prices.get()).economy
+
+        assert "e" == runner.run(ask())
+        for _ in range(2):
+            with asyncio.Runner() as other, pytest.raises(ConfigurationError, match="event loop"):
+                other.run(ask())
+        assert "e" == runner.run(ask())
+        runner.run(client.aclose())
+
+
+@both
+def test_a_list_that_goes_round_in_a_circle_ends(run: Run) -> None:
+    """A server that gives a cursor twice would be asked for ever."""
+
+    def page(cursor: str) -> Step:
+        return answer(200, {"tasks": [], "has_more": True, "next_cursor": cursor})
+
+    def every(client: Any) -> Any:
+        if isinstance(client, TallyClient):
+            return list(client.tasks.list())
+
+        async def collect() -> Any:
+            return [each async for each in client.tasks.list()]
+
+        return collect()
+
+    with (
+        FaultyServer(page("a"), page("b"), page("a")) as server,
+        pytest.raises(UnexpectedAnswer, match="circle"),
+    ):
+        run(every, server.url)
+    assert 3 == len(server.seen)
 
 
 @both
@@ -287,6 +417,38 @@ def test_a_call_has_one_deadline(run: Run, slow: Step) -> None:
         with pytest.raises(OutcomeUnknown):
             run(charge, server.url, timeouts=Timeouts(total_seconds=0.7))
         assert 0.5 <= time.monotonic() - started <= 1.4
+
+
+def test_headers_that_drip_in_end_with_the_time_of_an_awaited_call() -> None:
+    """A blocking one ends when they have come."""
+    drip = trickle(b"HTTP/1.1 200 OK\r\n" + b"x-more: 1\r\n" * 9, pause=0.02)
+    with FaultyServer(drip) as server:
+        started = time.monotonic()
+        with pytest.raises(OutcomeUnknown):
+            awaited(charge, server.url, timeouts=Timeouts(total_seconds=0.7))
+        assert 0.5 <= time.monotonic() - started <= 1.4
+
+
+@both
+@pytest.mark.parametrize(
+    "asked",
+    ["Fri, 31 Dec 9999 23:59:59 GMT", "Wed, 21 Oct 99999999999999 07:28:00 GMT", "9" * 5000, "soon"],
+    ids=["far", "farther", "digits", "words"],
+)
+def test_a_wait_that_nobody_understands_is_none(run: Run, asked: str) -> None:
+    """Or is too long: the call ends with what the server said either way."""
+    with FaultyServer(answer(429, problem(429, "RATE_LIMITED"), retry_after=asked)) as server:
+        with pytest.raises(TallyError, match="RATE_LIMITED"):
+            run(charge, server.url)
+        assert 1 == len(server.seen)
+
+
+def test_a_refusal_in_another_form_is_read_as_far_as_it_goes() -> None:
+    """What cannot be read is None."""
+    for moment in ("tomorrow", "2027-01-01T00:00:00", 5):
+        assert TallyError("X", "x", fields={"reset_at": moment}).reset_at is None
+    odd = TallyError("X", "x", fields={"retry_after_seconds": True, "required": True})
+    assert (None, None) == (odd.retry_after_seconds, odd.required)
 
 
 @pytest.mark.parametrize(("chance", "expected"), [(0.0, [0.5, 1, 2, 3, 3]), (1.0, [1, 2, 4, 6, 6])], ids=str)

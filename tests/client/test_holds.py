@@ -4,9 +4,10 @@ import asyncio
 
 import pytest
 
-from tallystick.client import OutcomeUnknown, Retries, TallyClient, TallyError
+from tallystick.client import AsyncTallyClient, OutcomeUnknown, Retries, TallyClient, TallyError
+from tallystick.client.operations import _LEAVING
 from tests.client.faulty import FaultyServer, Step, answer, drop, problem
-from tests.doors.api.door import Door
+from tests.doors.api.door import ADMIN, Door
 
 HOLD = {
     "id": "hold_1",
@@ -54,6 +55,27 @@ def test_a_hold_that_expired_meanwhile_needs_no_release(door: Door, client: Tall
     """The block ends as if nothing had happened."""
     with client.holds.create(customer="ann", amount=10, expires_in=60):
         door.clock.advance("PT2M")
+    assert 100 == door.available()
+
+
+def test_a_hold_that_is_made_while_its_caller_is_cancelled_is_released(door: Door) -> None:
+    """Whenever that is: before the request, on its way, or when its answer is there."""
+
+    async def work(client: AsyncTallyClient) -> None:
+        async with client.holds.create(customer="ann", amount=10):
+            await asyncio.sleep(60)
+
+    async def run() -> None:
+        async with AsyncTallyClient(api_key=ADMIN, base_url=door.url) as client:
+            for wait in (0, 0.001, 0.003, 0.01, 0.03):
+                task = asyncio.create_task(work(client))
+                await asyncio.sleep(wait)
+                task.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await task
+            await asyncio.gather(*_LEAVING)
+
+    asyncio.run(run())
     assert 100 == door.available()
 
 

@@ -39,6 +39,37 @@ def test_a_charge_is_explained_and_refunded(client: TallyClient) -> None:
     assert [1, 0] == [back.refunded, back.refundable]
 
 
+def test_numbers_are_the_same_everywhere(client: TallyClient) -> None:
+    """In a question too: every digit is sent, a float is refused, and so is what nobody could write out."""
+    client.agents.create(name="cheap", price_per_task=Decimal("1E+2"), customer="ann")
+    for most, found in ((Decimal("1E+2"), ["cheap"]), ("99.5", []), (100, ["cheap"])):
+        assert found == [each.name for each in client.agents.list(max_price=most)]
+    with pytest.raises(TypeError, match="Decimal"):
+        client.agents.list(max_price=0.1)  # type: ignore[arg-type]
+    for giant in ("1E+99999999", "1E-99999999", "0E+99999999"):
+        with pytest.raises(ValueError, match="expected a number"):
+            client.agents.list(max_price=giant)
+
+
+def test_nothing_may_be_asked_of_an_agent(client: TallyClient) -> None:
+    """None is JSON as well, and not a field that is missing."""
+    agent = client.agents.create(name="idle", price_per_task=0, customer="ann")
+    client.customers.create(external_id="bob")
+    task = client.tasks.create(agent=agent.id, input=None, customer="bob")
+    assert client.tasks.get(task.id).input is None
+
+
+def test_one_text_is_not_several(client: TallyClient) -> None:
+    """Its letters would be taken for them."""
+    for call in (
+        lambda: client.agents.create(name="a", price_per_task=1, customer="ann", capabilities="abc"),
+        lambda: client.agents.update("agent_1", capabilities="abc"),
+        lambda: client.webhooks.create_endpoint(url="https://x.example", types="abc"),
+    ):
+        with pytest.raises(TypeError, match="several texts"):
+            call()
+
+
 def test_a_quote_counts_nothing(client: TallyClient) -> None:
     """It says what a charge would be answered."""
     quote = client.quotes.create(customer="ann", meter="limited")

@@ -1,5 +1,7 @@
 """Where a client finds its server and its key, and what it says when it cannot use them."""
 
+import math
+
 import pytest
 
 from tallystick.client import AsyncTallyClient, ConfigurationError, Retries, TallyClient, TallyError, Timeouts
@@ -27,7 +29,21 @@ def test_the_environment_says_what_is_not_given(monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.parametrize(
-    "url", ["tally", "ftp://x", "http://", "http://x:port", "http://[", "http://me:secret@x", "http://x?a=1"]
+    "url",
+    [
+        "tally",
+        "ftp://x",
+        "http://",
+        "http://x:port",
+        "http://[",
+        "http://me:secret@x",
+        "http://x?a=1",
+        "http://x\n",
+        "http://..:80",
+        f"http://{'a' * 64}.example",
+        b"http://x",
+    ],
+    ids=repr,
 )
 def test_an_address_that_is_none_is_refused_at_once(url: str) -> None:
     """With the name of the setting."""
@@ -42,6 +58,20 @@ def test_a_key_that_is_none_is_refused_and_not_shown(key: str) -> None:
     with pytest.raises(ConfigurationError, match="TALLY_API_KEY") as refused:
         TallyClient(api_key=key)
     assert key not in str(refused.value)
+
+
+def test_a_key_of_another_type_is_refused() -> None:
+    """Bytes are no text."""
+    with pytest.raises(ConfigurationError, match="found bytes"):
+        TallyClient(api_key=b"tly_1")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("seconds", [0, -1, math.nan, math.inf, None, True, "5"], ids=repr)
+def test_a_time_that_is_none_is_refused_at_once(seconds: float) -> None:
+    """With its name."""
+    for name in ("total_seconds", "connect_seconds"):
+        with pytest.raises(ConfigurationError, match=name):
+            Timeouts(**{name: seconds})
 
 
 def test_a_key_is_never_shown() -> None:

@@ -58,6 +58,10 @@ def test_a_secret_is_replaced_without_a_gap() -> None:
         {"Webhook-Id": ""},
         {"Webhook-Timestamp": str(int(time.time()) - 100)},
         {"Webhook-Timestamp": "²"},
+        {"Webhook-Timestamp": "9" * 400},
+        {"Webhook-Timestamp": "9" * 5000},
+        {"Webhook-Id": "\ud800"},
+        {"Webhook-Signature": "v1,\ud800"},
         {"Webhook-Signature": ""},
         {"Webhook-Signature": "v1,"},
         {"Webhook-Signature": "v1,not base64"},
@@ -65,7 +69,22 @@ def test_a_secret_is_replaced_without_a_gap() -> None:
         {"Webhook-Signature": "v1a," + signed()["Webhook-Signature"][3:]},
         signed(BODY, OTHER),
     ],
-    ids=["id", "no id", "time", "no digit", "nothing", "empty", "no base64", "no ascii", "version", "secret"],
+    ids=[
+        "id",
+        "no id",
+        "time",
+        "no digit",
+        "400 digits",
+        "5000 digits",
+        "surrogate",
+        "signed surrogate",
+        "nothing",
+        "empty",
+        "no base64",
+        "no ascii",
+        "version",
+        "secret",
+    ],
 )
 def test_what_nobody_signed_is_refused(changed: dict[str, str]) -> None:
     """Another id, another time, no signature, or one by another secret."""
@@ -96,13 +115,23 @@ def test_an_old_or_early_event_is_refused() -> None:
 
 def test_what_is_signed_and_no_event_is_refused() -> None:
     """A body of another form is nobody's event."""
-    for body in (b"", b"[]", b'{"type": 1}'):
+    for body in (b"", b"[]", b'{"type": 1}', b'{"a": 1e99999999999999999999}', b"[" * 100_000):
         with pytest.raises(InvalidWebhook, match="no event"):
             verify_webhook(body, signed(body), SECRET)
 
 
-@pytest.mark.parametrize("secrets", ["", "whsec_", "whsec_ü", []], ids=repr)
-def test_a_secret_that_is_none_is_a_mistake_of_ours(secrets: str | list[str]) -> None:
+def test_a_body_may_come_in_any_form_that_keeps_its_bytes() -> None:
+    """As a text too, which some frameworks give; a secret may be bytes."""
+    for body in (bytearray(BODY), memoryview(BODY), BODY.decode()):
+        assert 17 == verify_webhook(body, signed(), SECRET.encode()).sequence
+    with pytest.raises(InvalidWebhook):
+        verify_webhook("\ud800", signed(), SECRET)
+    with pytest.raises(TypeError, match="as it came"):
+        verify_webhook({"type": "read already"}, signed(), SECRET)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("secrets", [b"whsec_\xff", "", "whsec_", "whsec_ü", []], ids=repr)
+def test_a_secret_that_is_none_is_a_mistake_of_ours(secrets: str | bytes | list[str]) -> None:
     """It must not look like a message that somebody forged."""
     with pytest.raises(ValueError, match="expected"):
         verify_webhook(BODY, signed(), secrets)

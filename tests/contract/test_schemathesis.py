@@ -18,6 +18,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from tests.doors.api.door import ADMIN, Door
+from tests.services.scripted_sandboxes import ScriptedSandboxes
 
 EXAMPLES = 40
 CHECKS = [
@@ -35,7 +36,8 @@ def test_no_request_finds_a_server_error_or_an_undocumented_answer(
     database_url: str, tmp_path: Path, mode: GenerationMode
 ) -> None:
     """Whatever is sent to whichever operation, the answer is the documented one and no mistake of the server's."""
-    with Door(database_url, tmp_path, test_mode=True) as door:
+    sandboxes = ScriptedSandboxes()
+    with Door(database_url, tmp_path, test_mode=True, economy="flow-nexus", sandboxes=sandboxes) as door:
         schema = schemathesis.openapi.from_url(f"{door.url}/openapi.json")
         headers = {"Authorization": f"Bearer {ADMIN}"}
         tried = 0

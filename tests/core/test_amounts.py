@@ -21,7 +21,7 @@ from tallystick.core.amounts import (
     scaled_int,
     to_decimal,
 )
-from tallystick.core.decimals import format_price
+from tallystick.core.decimals import format_price, format_units
 from tallystick.core.errors import InvalidAmount, InvalidQuantity, ValidationFailed
 
 AMOUNTS = st.integers(0, MAX_AMOUNT_MICROS)
@@ -63,7 +63,10 @@ def test_amounts_are_read_exactly(value: object, micros: int) -> None:
         (" 1", "plain decimal number"),
         ("1\n", "plain decimal number"),
         ("+1", "plain decimal number"),
-        ("-1", "plain decimal number"),
+        ("-1", "not negative"),
+        ("-0.5", "not negative"),
+        ("-0", "plain decimal number"),
+        ("--1", "plain decimal number"),
         ("1e2", "plain decimal number"),
         (".5", "plain decimal number"),
         ("5.", "plain decimal number"),
@@ -236,3 +239,21 @@ def test_a_share_of_nothing_or_of_too_much_is_a_mistake(part: int, whole: int) -
 def test_a_price_is_shown_exactly(picos: int, shown: str) -> None:
     """As a plain decimal number, however small."""
     assert shown == format_price(picos)
+
+
+@pytest.mark.parametrize(
+    ("micros", "unit", "expected"),
+    [
+        (1_000_000, "credits", "1 credit"),
+        (-1_000_000, "credits", "-1 credit"),
+        (1_000_001, "credits", "1.000001 credits"),
+        (0, "credits", "0 credits"),
+        (2_000_000, "tokens", "2 tokens"),
+        (1_000_000, "USD", "1 USD"),
+        (1_000_000, "rUv", "1 rUv"),
+        (1_000_000, "bonus", "1 bonus"),
+    ],
+)
+def test_one_of_a_unit_is_singular(micros: int, unit: str, expected: str) -> None:
+    """Where the unit's name is an English plural; a name with capitals is an operator's own."""
+    assert expected == format_units(micros, unit)

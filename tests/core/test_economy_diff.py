@@ -34,8 +34,8 @@ def test_an_economy_does_not_differ_from_itself(name: str) -> None:
 
 # What is replaced in the starter economy by what, and the line that tells it.
 LINES = (
-    ("price = 1\n", "price = 2\n", "meter lookup: 1 → 2 credits; everyone who calls it"),
-    ("price = 1\n", "price = 0\n", "meter lookup: 1 credits → free in credits; everyone who calls it"),
+    ("price = 1\n", "price = 2\n", "meter lookup: 1 credit → 2 credits; everyone who calls it"),
+    ("price = 1\n", "price = 0\n", "meter lookup: 1 credit → free in credits; everyone who calls it"),
     ("hourly_limit = 120", "hourly_limit = 60", "meter search hourly limit: 120 → 60; everyone who calls it"),
     ("hourly_limit = 120\n", "", "meter search hourly limit: 120 → none; everyone who calls it"),
     (

@@ -166,3 +166,38 @@ def test_nexus(database_url: str, tmp_path: Path) -> None:
         task_credit summarise a paper 9.5 1009.5 credits
     """
     assert [] == missing(expected, play("nexus", "nexus", database_url, tmp_path))
+
+
+def test_a_sandbox_for_real(database_url: str, tmp_path: Path) -> None:
+    """An API and its tests run in a sandbox of this machine: 1 + 2 + 2 + 0 rUv, and the dollars of its seconds."""
+    expected = """
+        written exit_code 0
+        tested exit_code 0 passed 2
+        deleted reason requested rUv_spent 5
+        the seconds' dollars are the bill's agree True more_than_nothing True
+    """
+    assert [] == missing(expected, play("sandbox_scene", "flow-nexus", database_url, tmp_path))
+
+
+def test_where_credits_went(database_url: str, tmp_path: Path) -> None:
+    """Credits that seem to disappear: each statement says where they went, and adds up."""
+    expected = """
+        # forgotten
+        it ended by itself reason timeout hours 8 cost 0.8712
+        usage vcpu_seconds -0.8064
+        the balance dollars 99.1288 adds_up True
+        it was told of idle 1 ending 1
+        # in parallel
+        five run sandboxes 5 per_hour 0.5445
+        they ran hours 5
+        the balance dollars 99.4555 adds_up True
+        # expired
+        nothing paid for more reason credits
+        expiry promotional_grant -0.99
+        the balance dollars 0 adds_up True
+        # locked
+        it ended reason frozen
+        usage vcpu_seconds -0.0084
+        the balance dollars 99.990925 adds_up True
+    """
+    assert [] == missing(expected, play("where_credits_went", "flow-nexus", database_url, tmp_path))

@@ -1,5 +1,7 @@
 """Charges, holds and what becomes of them, in the model."""
 
+from collections import Counter
+
 from tallystick.core.operations import Charge, Operation, PlaceHold, PricedOperation, Resolve
 from tests.model.calendar import HOUR
 from tests.model.holdings import Hold, Limit, Lot, Paid, Refused, Spend, Wallet
@@ -159,59 +161,79 @@ class Usage(State):
         return figures | {"id": number, "draws": shown(draws), "expires_at": operation.expires_at}
 
     def resolve(self, operation: Resolve, number: int) -> Figures:
-        """Capture or release."""
-        hold = self.holds.get(operation.hold_id or 0)
-        if hold is None or not (operation.is_admin or hold.maker == operation.maker):
-            raise Refused("not_found")
-        if hold.status != "open":
-            raise Refused("hold_not_open", status=hold.status)
+        """Capture or release; two holds of one customer may be captured together."""
+        hold = self._open_hold(operation, operation.hold_id)
         wanted = None if operation.amounts is None else dict(operation.amounts)
-        extra = self._check_extra(operation, hold, wanted or {})
+        ended = [(hold, wanted)]
+        if operation.also_hold_id is not None:
+            also = self._open_hold(operation, operation.also_hold_id)
+            if also is hold or also.customer_id != hold.customer_id:
+                raise Refused("not_found")
+            ended.append((also, dict(operation.also_amounts)))
+        extra = self._check_extra(operation, ended)
         status = "released" if wanted is None else "captured"
-        draws = self._end(hold, wanted, status)
-        first, held = next(iter(hold.amounts.items()))
-        wanted = wanted or dict.fromkeys(hold.amounts, 0)
-        spends = [
-            (budget_id, unit, period, min(spent, wanted[unit]))
-            for budget_id, unit, period, spent in hold.spends
-            if wanted[unit]
-        ]
-        # What is captured beyond the hold is spent like a charge made now.
+        draws: list[tuple[Lot, int]] = []
+        spends: list[Spend] = []
+        totals: Counter[str] = Counter()
+        for each, captures in ended:
+            draws += self._end(each, captures, status)
+            used = captures or dict.fromkeys(each.amounts, 0)
+            totals.update(used)
+            spends += [
+                (budget_id, unit, period, min(spent, used[unit]))
+                for budget_id, unit, period, spent in each.spends
+                if used[unit]
+            ]
+        # What is captured beyond the holds is spent like a charge made now.
         spends += self._count_spent(self._limits_of(operation), extra)
+        first, held = next(iter(hold.amounts.items()))
         if status == "captured":
             self.paid[number] = Paid(hold.customer_id, first, draws, spends)
         wallet = self._wallet(hold.customer_id, first)
+        captured = (wanted or {first: 0})[first]
         return {
             "id": number,
             "hold_id": hold.id,
             "customer_id": hold.customer_id,
             "status": status,
             "unit": first,
-            "captured": wanted[first],
-            "released": max(held - wanted[first], 0),
-            "amounts": tuple(wanted.items()),
+            "captured": captured,
+            "released": max(held - captured, 0),
+            "amounts": tuple(totals.items()),
             "balance": wallet.balance,
             "available": wallet.available(self.now),
             "draws": shown(draws),
             "economy": hold.economy,
             "created_at": self.now,
             "spends": tuple(spends),
+            "also_hold_id": operation.also_hold_id,
         }
 
-    def _check_extra(self, operation: Resolve, hold: Hold, wanted: dict[str, int]) -> dict[str, int]:
-        """What is captured beyond a hold must be there, and in no frozen wallet; gives it per unit."""
-        beyond = {}
-        for unit, amount in wanted.items():
-            extra = amount - hold.amounts[unit]
-            if extra > 0:
-                wallet = self._wallet(hold.customer_id, unit)
-                if wallet.frozen_at is not None:
-                    raise Refused("wallet_frozen", unit=unit)
-                for budget in self._limits_of(operation):
-                    if budget.unit == unit:
-                        self._check_limit(budget, extra)
-                self._check_credits(wallet, extra)
-                beyond[unit] = extra
+    def _open_hold(self, operation: Resolve, number: int | None) -> Hold:
+        hold = self.holds.get(number or 0)
+        if hold is None or not (operation.is_admin or hold.maker == operation.maker):
+            raise Refused("not_found")
+        if hold.status != "open":
+            raise Refused("hold_not_open", status=hold.status)
+        return hold
+
+    def _check_extra(
+        self, operation: Resolve, ended: list[tuple[Hold, dict[str, int] | None]]
+    ) -> dict[str, int]:
+        """What is captured beyond holds must be there, and in no frozen wallet; gives it per unit."""
+        beyond: Counter[str] = Counter()
+        for hold, wanted in ended:
+            for unit, amount in (wanted or {}).items():
+                if amount > hold.amounts[unit]:
+                    beyond[unit] += amount - hold.amounts[unit]
+        for unit, extra in beyond.items():
+            wallet = self._wallet(operation.customer_id, unit)
+            if wallet.frozen_at is not None:
+                raise Refused("wallet_frozen", unit=unit)
+            for budget in self._limits_of(operation):
+                if budget.unit == unit:
+                    self._check_limit(budget, extra)
+            self._check_credits(wallet, extra)
         return beyond
 
 

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from tallystick.bootstrap import Tally
 from tallystick.core.times import SECOND, add, parse_duration
-from tallystick.ports import Payment, PaymentProvider
+from tallystick.ports.payments import Payment, PaymentProvider
 from tallystick.providers.simulated import SimulatedPayments
 from tallystick.providers.simulated.books import Books
 from tallystick.providers.simulated.documents import PageDocument, PayerDocument, PaymentDocument

@@ -23,7 +23,8 @@ import structlog
 from tallystick.core.amounts import MICROS
 from tallystick.core.errors import PaymentsUnavailable, Refusal
 from tallystick.core.ids import from_text, to_text
-from tallystick.ports import Payment, ProviderRefused
+from tallystick.ports import ProviderRefused
+from tallystick.ports.payments import Payment
 from tallystick.services.context import SYSTEM
 from tallystick.store.payments import UNDER_WAY, PaymentRow
 from tests.payments.broken import Crash

@@ -1,5 +1,7 @@
 """Refunds and disputes on both providers: credits follow the money, down and up, and what was spent becomes debt."""
 
+from dataclasses import replace
+
 import pytest
 
 from tallystick.core.ids import to_text
@@ -35,6 +37,28 @@ def test_one_key_refunds_once(shop: Shop) -> None:
     at_once([lambda: shop.refund(row, "2", key="next")] * 5)
     shop.deliver()
     assert (1_300, 700) == (shop.balance(), shop.payment(row.id).refunded_cents)
+
+
+def test_a_refund_by_an_admins_key_is_written_down(shop: Shop) -> None:
+    """Before the provider is asked, and what came of it afterwards; a repeat and a refusal are not."""
+    made = shop.tally.keys.create(SYSTEM, name="Olga", role="admin")
+    olga = replace(shop.tally.identity.authenticate(made.key, shop.tally.context.now()), door="cli")
+    row = shop.buy()
+    payment = to_text("pay", row.id)
+    for _ in range(2):
+        shop.tally.payment_refunds.create(olga, payment, amount="5", reason="broken", idempotency_key="one")
+    assert "invalid_amount" == refused(
+        lambda: shop.tally.payment_refunds.create(olga, payment, amount="16", idempotency_key="two")
+    )
+    [action] = shop.tally.operator_actions.list().items
+    assert ("refund_payment", "done", "broken", "cli", payment) == (
+        action.action,
+        action.status,
+        action.reason,
+        action.door,
+        action.subject,
+    )
+    assert (action.outcome or "").startswith("$5 was paid back (ref_")
 
 
 def test_only_admins_refund_what_was_paid(shop: Shop) -> None:

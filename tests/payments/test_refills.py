@@ -2,9 +2,11 @@
 
 import threading
 import time
+from functools import partial
 
 import pytest
 
+from tallystick.core.amounts import MICROS
 from tallystick.core.times import DAY, HOUR, MINUTE, add_months, day_start, month_start
 from tallystick.services.context import SYSTEM
 from tests.payments.broken import Broken, Crash
@@ -34,6 +36,19 @@ def test_a_charge_below_the_threshold_leads_to_one_payment(shop: Shop) -> None:
     shop.work()
     assert 1 == len(shop.hands.payments())
     assert 1 == shop.tally.refills.outcomes["succeeded"]
+
+
+def test_refills_that_are_set_at_once_for_the_first_time(shop: Shop) -> None:
+    """Two tabs and a script set what was never set: each is heard, and the last one counts."""
+    lows = (500, 600, 700, 800)
+    for number in range(10):
+        name = f"customer {number}"
+        caller = shop.customer(name)
+        assert [None] * 4 == at_once(
+            [partial(shop.configure, customer=name, enabled=low != 500, threshold=low) for low in lows]
+        )
+        view = shop.tally.refills.get(caller)
+        assert (view.threshold, view.enabled) in {(low * MICROS, low != 500) for low in lows}
 
 
 def test_fifty_charges_at_once_lead_to_one_payment(shop: Shop) -> None:

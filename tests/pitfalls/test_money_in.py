@@ -8,7 +8,7 @@ import pytest
 from tallystick.core.errors import PaymentsUnavailable
 from tallystick.core.ids import to_text
 from tallystick.core.times import DAY, HOUR
-from tallystick.ports import CardOrder, CheckoutOrder
+from tallystick.ports.payments import CardOrder, CheckoutOrder
 from tallystick.store import payments as store
 from tallystick.store.schema_payments import stripe_events
 from tests.payments.broken import Broken, Crash

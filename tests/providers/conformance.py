@@ -11,16 +11,15 @@ from typing import Literal, Protocol, TypeAlias
 import pytest
 
 from tallystick.core.times import HOUR
-from tallystick.ports import (
+from tallystick.ports import OutcomeUnknown, ProviderRefused
+from tallystick.ports.payments import (
     CardOrder,
     Checkout,
     CheckoutMode,
     CheckoutOrder,
     Event,
-    OutcomeUnknown,
     Payment,
     PaymentProvider,
-    ProviderRefused,
     Subscription,
 )
 

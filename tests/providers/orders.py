@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from tallystick.ports import CardOrder, Checkout, CheckoutOrder
+from tallystick.ports.payments import CardOrder, Checkout, CheckoutOrder
 from tallystick.providers.stripe import StripePayments
 from tests.stripe_double import StripeDouble
 

@@ -3,7 +3,7 @@
 from typing import Final
 
 from tallystick.core.times import SECOND
-from tallystick.ports import Checkout, Event, Subscription
+from tallystick.ports.payments import Checkout, Event, Subscription
 from tallystick.providers.stripe import StripePayments
 from tests.providers.conformance import CardWord
 from tests.stripe_double import StripeDouble

@@ -6,7 +6,7 @@ from typing import Final
 import pytest
 
 from tallystick.core.times import SECOND
-from tallystick.ports import Checkout, Event, Subscription
+from tallystick.ports.payments import Checkout, Event, Subscription
 from tallystick.providers.stripe import StripePayments
 from tallystick.providers.stripe_calls import RETRIES
 from tests.providers.conformance import (

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tallystick.ports import Decline
+from tallystick.ports.payments import Decline
 from tallystick.providers.stripe_declines import decline_of, word_of
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tallystick.ports import Event, SignatureInvalid
+from tallystick.ports.payments import Event, SignatureInvalid
 from tallystick.providers.stripe import SUBSCRIBED, StripePayments
 from tests.providers.orders import moment, pack, refill, subscribe, there
 from tests.stripe_double import StripeDouble

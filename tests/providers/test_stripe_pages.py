@@ -6,7 +6,8 @@ from urllib.parse import parse_qsl
 
 import pytest
 
-from tallystick.ports import Card, PaymentProvider, ProviderRefused
+from tallystick.ports import ProviderRefused
+from tallystick.ports.payments import Card, PaymentProvider
 from tallystick.providers.stripe import StripePayments
 from tests.providers.orders import HOUR, moment, pack, subscribe, there
 from tests.stripe_double import StripeDouble

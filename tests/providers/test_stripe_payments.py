@@ -2,7 +2,8 @@
 
 import pytest
 
-from tallystick.ports import Dispute, OutcomeUnknown, Payment, ProviderRefused
+from tallystick.ports import OutcomeUnknown, ProviderRefused
+from tallystick.ports.payments import Dispute, Payment
 from tallystick.providers.stripe import StripePayments
 from tests.providers.orders import moment, pack, refill, there
 from tests.stripe_double import StripeDouble

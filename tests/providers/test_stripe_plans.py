@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 import pytest
 
 from tallystick.core.times import add_months
-from tallystick.ports import Invoice, ProviderRefused, Subscription
+from tallystick.ports import ProviderRefused
+from tallystick.ports.payments import Invoice, Subscription
 from tallystick.providers.stripe import StripePayments
 from tests.providers.orders import moment, subscribe, there
 from tests.stripe_double import StripeDouble

@@ -286,7 +286,7 @@ def test_unknown_types_periods_and_statuses_are_refused_by_name(world: World) ->
 
 
 def test_usage_by_day_and_meter(world: World) -> None:
-    """Days of UTC, today last; refunds lower their day, rewards are earned, free calls are there with 0."""
+    """Days of UTC, today last; refunds lower the day of their charge, rewards are earned, free calls are there with 0."""
     world.grant(100, "reward")
     world.clock.set("2027-01-14T23:59:59.999999Z")
     charge = world.charge(10)
@@ -297,8 +297,8 @@ def test_usage_by_day_and_meter(world: World) -> None:
     world.clock.set("2027-01-16T15:00:00Z")
     usage = world.tally.billing.usage(SYSTEM, customer=USER, period="7d")
     assert [f"2027-01-{day}" for day in range(10, 17)] == [day.date for day in usage.days]
-    assert [0, 0, 0, 0, 10, 3, 0] == [whole(day.spent) for day in usage.days]
-    assert {"work": 2 * MICROS, "limited": MICROS} == usage.days[5].by_meter
+    assert [0, 0, 0, 0, 7, 6, 0] == [whole(day.spent) for day in usage.days]
+    assert {"work": 5 * MICROS, "limited": MICROS} == usage.days[5].by_meter
     assert [100, 0, 0, 0, 0, 0, 0] == [whole(day.earned) for day in usage.days]
     assert (13 * MICROS, 100 * MICROS, {"work": 12 * MICROS, "limited": MICROS}) == (
         usage.totals.spent,
@@ -306,6 +306,30 @@ def test_usage_by_day_and_meter(world: World) -> None:
         usage.totals.by_meter,
     )
     assert (parse_rfc3339("2027-01-10T00:00:00Z"), world.clock.micros) == (usage.start, usage.end)
+
+
+def test_what_is_refunded_of_an_earlier_period_is_not_spent_below_zero(world: World) -> None:
+    """It lowers a day that the period does not show; the longer one that has its day shows it there."""
+    world.grant(100)
+    charge = world.charge(10)
+    world.clock.micros += 8 * DAY
+    world.charge(2)
+    world.refund(charge, 9)
+    week, month = (
+        world.tally.billing.usage(SYSTEM, customer=USER, period=period) for period in ("7d", "30d")
+    )
+    assert (2, {"work": 2 * MICROS}) == (whole(week.totals.spent), week.totals.by_meter)
+    assert [1, 2] == [whole(day.spent) for day in month.days if day.spent]
+
+
+def test_a_refund_of_several_meters_leaves_none_below_zero(world: World) -> None:
+    """It is booked on the first of them, and what that one did not cost came back of the other."""
+    world.grant(100)
+    usage = Usage("limited", also=[("work", 4)], customer=USER)
+    charge = to_text("chg", world.tally.charges.create(SYSTEM, usage, idempotency_key="k").value.id)
+    world.refund(charge, 3)
+    today = world.tally.billing.usage(SYSTEM, customer=USER, period="7d").days[-1]
+    assert (2 * MICROS, {"limited": 0, "work": 2 * MICROS}) == (today.spent, today.by_meter)
 
 
 @pytest.mark.parametrize(("period", "days"), [("7d", 7), ("30d", 30), ("90d", 90)])

@@ -12,8 +12,11 @@ from tallystick.core.times import DAY, HOUR
 from tallystick.services import day_sums
 from tallystick.services.billing import Billing
 from tallystick.services.context import SYSTEM
+from tallystick.services.pricing import Usage
 from tallystick.store import statements
 from tests.tallies import ECONOMY, FakeClock
+
+SOME = 0.4
 
 
 @pytest.fixture
@@ -38,6 +41,8 @@ def customer_of(tally: Tally, name: str) -> str:
 def test_what_is_kept_is_what_would_be_read(tally: Tally, clock: FakeClock) -> None:
     """Whoever asks often, in periods of any length, gets what somebody gets who asks for the first time."""
     customer, source = customer_of(tally, "ann"), random.Random(11)
+    charges: list[str] = []
+    tally.grants.create(SYSTEM, customer=customer, amount=100, category="bonus", idempotency_key="enough")
     for step in range(60):
         for _ in range(source.randrange(3)):
             tally.grants.create(
@@ -47,6 +52,12 @@ def test_what_is_kept_is_what_would_be_read(tally: Tally, clock: FakeClock) -> N
                 category=source.choice(["reward", "bonus"]),
                 idempotency_key=f"grant {step} {source.random()}",
             )
+        usage = Usage(meter="work", customer=customer)
+        made = tally.charges.create(SYSTEM, usage, idempotency_key=f"charge {step}").value
+        charges.append(to_text("chg", made.id))
+        if source.random() < SOME:
+            charge = charges.pop(source.randrange(len(charges)))
+            tally.charges.refund(SYSTEM, charge, idempotency_key=f"refund {step}")
         period = source.choice(["7d", "30d", "90d"])
         fresh = Billing(tally.context, tally.customers)
         expected = fresh.usage(SYSTEM, customer=customer, period=period)

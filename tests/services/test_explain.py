@@ -140,6 +140,19 @@ def test_a_charge_in_two_units_is_explained_in_both(world: World) -> None:
     assert [1, 1] == [len(part.lines) for part in view.explain.prices]
 
 
+def test_each_unit_of_a_charge_says_what_still_can_be_refunded(world: World) -> None:
+    """Where all of the first unit went back, the second one still can."""
+    world.grant(100)
+    world.grant(100, unit="tokens")
+    charge = world.charge(10, "both")
+    world.tally.charges.refund(SYSTEM, charge, amount=10, unit="credits", idempotency_key="r1")
+    world.tally.charges.refund(SYSTEM, charge, amount=5, unit="tokens", idempotency_key="r2")
+    view = explain(world, charge)
+    assert [("credits", 10, 0), ("tokens", 5, 15)] == [
+        (each.unit, whole(each.refunded), whole(each.refundable)) for each in view.refunds
+    ]
+
+
 def test_further_meters_of_a_charge_are_parts_of_their_own(world: World) -> None:
     """Each meter shows its own quantity and working."""
     world.grant(100)

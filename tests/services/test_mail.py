@@ -149,8 +149,8 @@ def test_what_the_product_tells_fills_the_words(world: World, mailbox: Mailbox) 
     world.clock.set("2027-01-19T00:00:00Z")
     world.tally.run_all()
     [mail] = [mail for mail in mailbox.mails if "expire" in mail["Subject"]]
-    assert "5 credits expire soon" == mail["Subject"]
-    assert "5 credits expire at 2027-01-20T00:00:00Z." in parts(mail)[0]
+    assert "5 credits will expire soon" == mail["Subject"]
+    assert "5 credits will expire at 2027-01-20T00:00:00Z" in parts(mail)[0]
 
 
 @pytest.mark.parametrize("event_type", MAILED_TYPES)

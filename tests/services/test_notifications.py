@@ -173,7 +173,7 @@ def test_a_change_of_plan_is_told_once(world: World) -> None:
 
 
 def test_a_budget_is_told_of_at_its_marks_once_in_a_period(world: World) -> None:
-    """At 80 % and when it is used up, however often refunds and charges pass the mark; and again in the next period."""
+    """At 50 and 80 % and when it is used up, however often the mark is passed; and again in the next period."""
     world.grant(100)
     world.tally.budgets.put(SYSTEM, level="customer", customer=USER, amount=10, per="day")
     world.charge(7)
@@ -187,7 +187,7 @@ def test_a_budget_is_told_of_at_its_marks_once_in_a_period(world: World) -> None
     world.clock.advance("P1D")
     world.charge(9)
     found = [data for _, kind, data in told(world) if kind == "budget.reached"]
-    assert [(80, 8), (100, 10), (80, 9)] == [(data["percent"], data["spent"]) for data in found]
+    assert [(50, 7), (80, 8), (100, 10), (80, 9)] == [(data["percent"], data["spent"]) for data in found]
     assert {"customer"} == {data["level"] for data in found}
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
+from sqlalchemy.engine import Connection
 
 from tallystick.bootstrap import Tally
 from tallystick.core import errors
@@ -27,19 +28,36 @@ def tally(database_url: str, clock: FakeClock) -> Iterator[Tally]:
         yield tally
 
 
+def take(tally: Tally, caller: Caller, form: str) -> None:
+    """Carry a form out that does nothing."""
+    tally.database.transact(tally.once.claim(caller, form))
+
+
 def test_a_form_is_taken_once(tally: Tally, clock: FakeClock) -> None:
     """Also across midnight; another form, and the same name of somebody else, are others."""
-    tally.once.claim(ANN, "form")
+    take(tally, ANN, "form")
     clock.advance("PT2S")
     with pytest.raises(errors.Conflict, match="sent already"):
-        tally.once.claim(ANN, "form")
-    tally.once.claim(ANN, "another")
-    tally.once.claim(BOB, "form")
+        take(tally, ANN, "form")
+    take(tally, ANN, "another")
+    take(tally, BOB, "form")
+
+
+def test_a_form_whose_work_breaks_off_is_not_taken(tally: Tally) -> None:
+    """It can be corrected, and sent again."""
+
+    def break_off(connection: Connection) -> None:
+        tally.once.claim(ANN, "form")(connection)
+        raise errors.ValidationFailed([("name", "expected another one")])
+
+    with pytest.raises(errors.ValidationFailed):
+        tally.database.transact(break_off)
+    take(tally, ANN, "form")
 
 
 def test_of_many_clicks_at_once_one_counts(tally: Tally) -> None:
     """Whichever process takes them."""
-    outcomes = at_once([lambda: tally.once.claim(ANN, "form")] * 8)
+    outcomes = at_once([lambda: take(tally, ANN, "form")] * 8)
     assert 1 == outcomes.count(None)
     assert {"conflict"} == {each.code for each in outcomes if each is not None}
 

@@ -10,10 +10,12 @@ import pytest
 import sqlalchemy as sa
 
 from tallystick.core import errors
-from tallystick.ports import Event
+from tallystick.ports.payments import Event
 from tallystick.services.plans import Plans
 from tallystick.services.subscription_looks import SubscriptionLooks
 from tallystick.services.subscriptions import Subscriptions
+from tallystick.store.schema_payments import subscriptions
+from tests.services.installation import at_once
 from tests.services.subscribers import GOOD, THEN_DECLINED, Flaky, Subscriber
 
 
@@ -191,6 +193,18 @@ def test_events_in_any_order_and_number_end_in_the_same_books(sue: Subscriber, s
     assert 4 == len(sue.bills())
 
 
+def test_events_of_a_subscription_that_a_restored_database_does_not_know(sue: Subscriber) -> None:
+    """Its payer is known: it is the customer's again, also when several events of it are handled at the same moment."""
+    sue.subscribe("pro")
+    with sue.tally.context.database.read() as connection:
+        reference = connection.execute(sa.select(subscriptions.c.reference)).scalar_one()
+    looks = SubscriptionLooks(sue.tally.context, sue.provider, sue.tally.fulfilment)
+    for _ in range(20):
+        sue.tally.context.database.transact(lambda connection: connection.execute(subscriptions.delete()))
+        assert ["active"] * 4 == at_once([lambda: looks.look_subscription(reference, _mark)] * 4)
+    assert ("pro", [10, 1000]) == (sue.plan_of(), sue.granted())
+
+
 def test_events_of_others_are_none_of_ours(sue: Subscriber) -> None:
     """Subscriptions and bills that we did not make change nothing."""
     looks = SubscriptionLooks(sue.tally.context, sue.provider, sue.tally.fulfilment)
@@ -225,7 +239,7 @@ def test_a_second_subscription_is_ended_and_its_credits_stay(sue: Subscriber) ->
 def order_like(sue: Subscriber, payer: str) -> Any:
     """Another page for the same plan, under an id of ours that is not the customer's order."""
     from tallystick.core.ids import to_text
-    from tallystick.ports import CheckoutOrder
+    from tallystick.ports.payments import CheckoutOrder
 
     return CheckoutOrder(
         reference=to_text("plan", 12345),

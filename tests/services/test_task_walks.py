@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -12,11 +13,12 @@ from tallystick.core import errors
 from tallystick.core.amounts import MICROS
 from tallystick.core.decimals import format_amount
 from tallystick.core.ids import to_text
+from tallystick.services.context import SYSTEM
 from tests.services.market import Market
 
 NAMES = ("anna", "bob", "cleo", "dora")
 PRICES = ("0", "0.000001", "0.333333", "3", "7.77", "40")
-STEPS = 120
+STEPS = 160
 
 
 @dataclass
@@ -32,6 +34,7 @@ class Job:
     held: int = 0
     paid: int = 0
     fee: int = 0
+    day: int = 0  # whose budget of its payer counts it
 
 
 @dataclass
@@ -41,6 +44,8 @@ class Model:
     available: dict[str, int]
     fees: int = 0
     jobs: dict[str, Job] = field(default_factory=dict)
+    day: int = 0
+    counted: Counter[tuple[str, int]] = field(default_factory=Counter)  # by each payer's budget of each day
 
     def open_parent(self, job: Job) -> Job | None:
         """The task that a sub-task gives back to, while it goes on and has a budget."""
@@ -49,10 +54,12 @@ class Model:
 
     def create(self, task: str, job: Job) -> None:
         """Hold the price."""
+        job.day = self.day if job.parent is None else self.jobs[job.parent].day
         if job.owner not in {job.requester, job.payer} and job.price:
             job.held = job.price
             if job.parent is None:
                 self.available[job.payer] -= job.price
+                self.counted[job.payer, job.day] += job.price
             else:
                 self.jobs[job.parent].held -= job.price
         self.jobs[task] = job
@@ -73,18 +80,32 @@ class Model:
 
     def end(self, job: Job, status: str) -> None:
         """Give back what is held."""
-        parent = self.open_parent(job)
         job.status = status
-        if parent is not None and job.held:
-            parent.held += job.held
-        else:
-            self.available[job.payer] += job.held
+        self.come_back(job, job.held)
         job.held = 0
+
+    def come_back(self, job: Job, amount: int) -> None:
+        """To the parent while it goes on, or else to the wallet and the budget."""
+        parent = self.open_parent(job)
+        if parent is not None and amount:
+            parent.held += amount
+        else:
+            self.available[job.payer] += amount
+            self.counted[job.payer, job.day] -= amount
+
+    def next_day(self) -> None:
+        """Every open task times out."""
+        self.day += 1
+        for job in self.jobs.values():
+            if job.status in {"created", "accepted"}:
+                self.available[job.payer] += job.held
+                self.counted[job.payer, job.day] -= job.held
+                job.status, job.held = "timed_out", 0
 
     def refund(self, job: Job, amount: int) -> None:
         """Pay back a part, each side its share."""
         of_fee = job.fee * amount // job.paid
-        self.available[job.payer] += amount
+        self.come_back(job, amount)
         self.available[job.owner] -= amount - of_fee
         self.fees -= of_fee
         job.status = "refunded" if amount else "completed"
@@ -98,6 +119,7 @@ class Walk:
         self.agents: dict[str, tuple[str, int]] = {}
         for name in NAMES:
             market.person(name, paid=50, free=25)
+            market.tally.budgets.put(market.people[name], level="customer", amount=10_000, per="day")
             for price in PRICES:
                 agent = market.agent(name, price, name=f"for {price}")
                 self.agents[agent] = (name, int(float(price) * MICROS + 0.5))
@@ -163,20 +185,28 @@ class Walk:
         try:
             self.market.dispute(job.requester, task)
         except errors.Conflict:
-            return  # It was decided before that nothing goes back.
+            return  # It was decided before that nothing goes back, or the days are over.
         amount = self.random.choice([0, 1, job.paid // 3, job.paid])
         self.market.resolve(task, format_amount(amount))
         self.model.refund(job, amount)
 
+    def sleep(self) -> None:
+        """Go on to the next day, seldom."""
+        if self.random.random() < 0.3:
+            self.market.world.clock.advance("P1D")
+            self.model.next_day()
+
     def step(self) -> None:
         """Any step."""
-        steps = (self.create, self.create, self.accept, self.complete, self.fail, self.cancel, self.dispute)
-        self.random.choice(steps)()
+        ends = (self.complete, self.fail, self.cancel, self.dispute, self.dispute)
+        self.random.choice((self.create, self.create, self.create, self.accept, *ends, self.sleep))()
 
     def compare(self) -> None:
         """The market is what the model is, and nothing was lost."""
         tally = self.market.tally
         for name in NAMES:
+            [budget] = tally.budgets.list(SYSTEM, customer=name)
+            assert self.model.counted[name, self.model.day] == budget.spent
             balance = self.market.world.balance(customer=name)
             assert self.model.available[name] == balance.available - balance.debt
             held = sum(job.held for job in self.model.jobs.values() if job.payer == name)
@@ -187,7 +217,9 @@ class Walk:
             found = connection.exec_driver_sql(
                 "SELECT credits_posted - debits_posted FROM accounts WHERE code = 'fees' AND unit = 'credits'"
             ).scalar()
+            counted = connection.exec_driver_sql("SELECT SUM(spent) FROM budget_counters").scalar()
         assert self.model.fees == found
+        assert self.model.counted.total() == int(counted or 0)
         held = sum(job.held for job in self.model.jobs.values())
         assert len(NAMES) * 75 * MICROS == sum(self.model.available.values()) + held + self.model.fees
 

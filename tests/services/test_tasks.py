@@ -236,6 +236,17 @@ def test_what_the_owner_has_spent_meanwhile_is_owed(market: Market) -> None:
     assert 1.5 == market.available("bob")
 
 
+def test_what_a_dispute_pays_back_lowers_the_day_that_paid(market: Market) -> None:
+    """A day on which nothing but the decision falls has no spending below zero."""
+    task = market.hire("anna", market.agent("bob", 10))
+    market.work("bob", task)
+    market.world.clock.advance("P1D")
+    market.dispute("anna", task)
+    market.resolve(task, 4)
+    usage = market.tally.billing.usage(market.people["anna"], period="7d")
+    assert [6 * MICROS, 0] == [day.spent for day in usage.days[-2:]]
+
+
 def test_a_dispute_comes_within_the_window_or_not_at_all(market: Market) -> None:
     """Seven days here; a task that cost nothing has nothing to dispute."""
     agent = market.agent("bob", 10)

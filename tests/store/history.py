@@ -7,12 +7,13 @@ from typing import Any
 
 from tallystick.bootstrap import Tally
 from tallystick.core.errors import Refusal
-from tallystick.core.ids import to_text
-from tallystick.core.operations import Operation
+from tallystick.core.ids import from_text, to_text
+from tallystick.core.operations import Operation, Resolve
 from tallystick.core.paid_plans import EndPaidPlan, PaidPeriod
 from tallystick.core.times import DAY, HOUR, MINUTE
 from tallystick.services.context import SYSTEM, Caller
 from tallystick.services.pricing import Usage
+from tallystick.store import holds
 
 START = 1_800_000_000_000_000  # 2027-01-15T08:00:00Z
 
@@ -131,6 +132,30 @@ class History:
         return to_text(
             "chg", self.tally.holds.capture(SYSTEM, hold, idempotency_key=self.key(), **what).value.id
         )
+
+    def capture_both(self, hold: str, also: str) -> None:
+        """Capture two holds of a meter in one transaction, as sandboxes do: all of the one, and half of the other."""
+        context, number, other = self.tally.context, from_text("hold", hold), from_text("hold", also)
+        assert number is not None
+        assert other is not None
+        with context.database.read() as connection:
+            first, second = holds.by_id(connection, number), holds.by_id(connection, other)
+        assert first is not None
+        assert second is not None
+        operation = Resolve(
+            customer_id=first.customer_id,
+            caller=SYSTEM.name,
+            maker="",
+            is_admin=True,
+            hold_id=number,
+            amounts=first.amounts,
+            also_hold_id=other,
+            also_amounts=tuple((unit, amount // 2) for unit, amount in second.amounts),
+        )
+        [outcome] = context.database.transact(
+            lambda connection: context.ledger.post(connection, [operation], now=context.now())
+        )
+        assert outcome.refusal is None
 
     def release(self, hold: str) -> None:
         """Release a hold."""
@@ -268,6 +293,7 @@ def _hold_and_resolve(history: History) -> None:
     history.refund(history.capture(history.hold("bob", "machine", also=(("call", 2),))))
     history.capture(history.hold("bob"), amount=0)
     history.release(history.hold("bob", "machine", quantity=9))
+    history.capture_both(history.hold("bob"), history.hold("bob", "machine", quantity=6, agent="scout"))
     history.hold("bob", seconds=60)
     tally = history.tally
     tally.holds.create_amount(
@@ -380,6 +406,7 @@ def _hire(history: History) -> None:
     tasks.accept(SYSTEM, top, idempotency_key=history.key())
     work(hire(None, "zoe", parent=top))
     tasks.fail(SYSTEM, hire(None, "kim", parent=top), idempotency_key=history.key())
+    dispute(work(hire(None, "kim", parent=top)), "1.5")
     hire(None, "kim", parent=top, seconds=60)
     history.clock.pass_by(2 * MINUTE)
     tasks.complete(SYSTEM, top, idempotency_key=history.key())

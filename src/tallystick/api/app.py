@@ -30,6 +30,7 @@ from tallystick.api.routes import (
     identity,
     operations,
     payments,
+    sandboxes,
     settlements,
     simulated,
     webhooks,
@@ -43,6 +44,7 @@ ROUTERS = (
     holds.routes,
     settlements.routes,
     agents.routes,
+    sandboxes.routes,
     billing.routes,
     payments.routes,
     payments.dashboard,
@@ -67,11 +69,12 @@ def create_app(
     worker_lag: Callable[[], float] | None = None,
     extra_routes: Sequence[APIRouter] = (),
     extra_apps: Mapping[str, Starlette] | None = None,
+    tell: problems.Tell = lambda *_: None,
 ) -> FastAPI:
     """An ASGI application over the services of ``tally``, which the caller closes when the application has ended.
 
     ``metrics`` are those that the group commit reports to; ``extra_routes`` are those of other doors, and
-    ``extra_apps`` doors that are whole applications, by their paths.
+    ``extra_apps`` doors that are whole applications, by their paths; ``tell`` makes the pages that people get for problems.
     """
     figures, apps = metrics or Metrics(), extra_apps or {}
     figures.watch(
@@ -103,7 +106,7 @@ def create_app(
         generate_unique_id_function=lambda route: route.name,
     )
     app.state.tally, app.state.metrics, app.state.gate = tally, figures, gate
-    app.state.base, app.state.closing = tally.context.public_url, False
+    app.state.base, app.state.closing, app.state.tell = tally.context.public_url, False, tell
     for router in (*ROUTERS, *extra_routes):
         app.router.routes.extend(router.routes)
     app.router.routes.extend(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import replace
 from typing import Annotated, Final
 
 from fastapi import Security
@@ -19,6 +20,7 @@ from starlette.requests import Request
 from tallystick.core import errors
 from tallystick.services.context import Caller
 
+_COMMAND_LINE: Final = "tallystick-cli"  # what it calls itself
 Found = Mapping[str, Caller | errors.Refusal]
 _SCHEME: Final = "bearer "
 
@@ -97,7 +99,11 @@ def token_of(request: Request) -> str:
 async def authenticate(request: Request) -> Caller:
     """Who sends this request. Raises ``NotAuthenticated``."""
     gate: Gate = request.app.state.gate
-    return await gate.caller_of(token_of(request))
+    caller = await gate.caller_of(token_of(request))
+    if not caller.is_admin:
+        return caller
+    by_command = request.headers.get("user-agent", "").startswith(_COMMAND_LINE)
+    return replace(caller, door="cli" if by_command else "rest")
 
 
 class _Bearer(SecurityBase):

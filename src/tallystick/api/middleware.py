@@ -16,10 +16,12 @@ from tallystick.api.metrics import Metrics
 from tallystick.api.problems import respond, respond_unforeseen
 from tallystick.api.reading import MAX_BODY_BYTES
 from tallystick.core.errors import BodyTooLarge, ServiceUnavailable
+from tallystick.services.sandbox_runs import MAX_FILE_BYTES
 
 QUIET: Final = frozenset({"/healthz", "/readyz", "/metrics"})
 # Balances and keys are nobody's to keep: a figure that was cached would refuse after a top-up.
 NO_STORE: Final = (b"cache-control", b"no-store")
+SANDBOXES: Final = "/api/v1/sandboxes/"
 UNKNOWN_ROUTE: Final = "(unknown)"
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _GIVEN_ID: Final = re.compile(rb"[A-Za-z0-9._:-]{1,64}")
@@ -56,10 +58,11 @@ class Frame:
             await send(message)
 
         try:
-            if length is not None and length > MAX_BODY_BYTES:
-                await respond(Request(scope), BodyTooLarge(MAX_BODY_BYTES))(scope, receive, answer)
+            most = _most_of(scope["path"])
+            if length is not None and length > most:
+                await respond(Request(scope), BodyTooLarge(most))(scope, receive, answer)
             else:
-                await self._app(scope, receive if length is not None else _limited(receive), answer)
+                await self._app(scope, receive if length is not None else _limited(receive, most), answer)
         except ClientDisconnect:
             log.info("the client went away", request_id=request_id)
         except asyncio.CancelledError:  # the server closes, and has waited as long as it will
@@ -110,7 +113,12 @@ def _headers_of(scope: Scope) -> tuple[str | None, int | None]:
     return given, length
 
 
-def _limited(receive: Receive) -> Receive:
+def _most_of(path: str) -> int:
+    """How large the body of a request may be: only files that go into a sandbox are larger than others."""
+    return MAX_FILE_BYTES if path.startswith(SANDBOXES) and path.endswith("/files") else MAX_BODY_BYTES
+
+
+def _limited(receive: Receive, most: int) -> Receive:
     """A body that comes in pieces is counted as it comes."""
     total = 0
 
@@ -118,8 +126,8 @@ def _limited(receive: Receive) -> Receive:
         nonlocal total
         message = await receive()
         total += len(message.get("body", b""))
-        if total > MAX_BODY_BYTES:
-            raise BodyTooLarge(MAX_BODY_BYTES)
+        if total > most:
+            raise BodyTooLarge(most)
         return message
 
     return limited

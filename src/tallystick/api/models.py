@@ -21,6 +21,8 @@ from tallystick.services.charges import MAX_BATCH
 from tallystick.services.holds import DEFAULT_HOLD_SECONDS
 from tallystick.services.pages import DEFAULT_LIMIT, MAX_LIMIT
 from tallystick.services.pricing import MAX_HOLD_SECONDS, MAX_PARTS, Usage
+from tallystick.services.sandbox_runs import MAX_EXECUTE_SECONDS
+from tallystick.services.sandboxes import MAX_MEMORY_MIB, MAX_VCPU, MIN_MEMORY_MIB
 from tallystick.services.tasks import DEFAULT_TASK_SECONDS
 
 _LARGEST: Final = MAX_AMOUNT_MICROS // MICROS
@@ -298,6 +300,42 @@ class TaskBody(Body):
     parent: str | None = None
     expires_in: int = Field(default=DEFAULT_TASK_SECONDS, ge=1, le=MAX_HOLD_SECONDS, description="In seconds")
     customer: CustomerName | None = None
+
+
+class SandboxBody(Body):
+    """A sandbox to be made; what is left out is the economy's default. ``timeout`` in seconds."""
+
+    template: str
+    name: str | None = None
+    env_vars: dict[str, str] | None = None
+    timeout: int | None = Field(default=None, ge=1, description="In seconds, from when it is ready")
+    vcpu: int | None = Field(default=None, ge=1, le=MAX_VCPU)
+    memory_mib: int | None = Field(default=None, ge=MIN_MEMORY_MIB, le=MAX_MEMORY_MIB)
+    metadata: Metadata | None = None
+    agent: str | None = None
+    customer: CustomerName | None = None
+
+
+class ExecuteBody(Body):
+    """Code to run in a sandbox; without a ``language``, in the first of its template."""
+
+    code: str
+    language: Literal["bash", "python", "javascript"] | None = None
+    timeout: int | None = Field(default=None, ge=1, le=MAX_EXECUTE_SECONDS, description="In seconds")
+    env_vars: dict[str, str] | None = None
+
+
+class ConfigureBody(Body):
+    """Variables for every later execution, and seconds from now that it may run at least."""
+
+    env_vars: dict[str, str] | None = None
+    timeout: int | None = Field(default=None, ge=1, description="In seconds, from now")
+
+
+class ExtendBody(Body):
+    """For how many seconds from now it may run."""
+
+    timeout: int = Field(ge=1, description="In seconds, from now")
 
 
 class CompleteBody(Body):

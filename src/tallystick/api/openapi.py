@@ -26,7 +26,15 @@ _DEFAULT: Final = {400, 404, 405, 413, 500, 503}
 _WITH_CALLER: Final = {401, 403, 429}
 _WITH_INPUT: Final = {409, 422}
 _LIMITED: Final = {"/api/v1/charges", "/api/v1/holds"}
-_THAT_SPEND: Final = ("/charges", "/holds", "/holds/{hold_id}/capture", "/settlements", "/tasks")
+_THAT_SPEND: Final = (
+    "/charges",
+    "/holds",
+    "/holds/{hold_id}/capture",
+    "/settlements",
+    "/tasks",
+    "/sandboxes",
+    "/sandboxes/{sandbox_id}/execute",
+)
 _THAT_PAY: Final = ("/billing/tier", "/billing/subscription", "/billing/portal")
 
 

@@ -5,8 +5,8 @@ What nobody foresaw is a problem without internals; the log has them under the s
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Callable, Mapping
+from typing import Any, Final, TypeAlias
 
 import structlog
 from fastapi import FastAPI
@@ -18,6 +18,9 @@ from starlette.responses import Response
 from tallystick.api.rendering import PROBLEM, json_bytes, number
 from tallystick.core import errors
 from tallystick.problem_details import document_of, headers_of, members
+
+# Gives the page for a status, a title and a detail where an address is one of people, and None everywhere else.
+Tell: TypeAlias = Callable[[Request, int, str, str], Response | None]
 
 log = structlog.get_logger(__name__)
 
@@ -32,6 +35,12 @@ def problem_of(refusal: errors.Refusal, *, request_id: str, base: str) -> dict[s
 
 def respond(request: Request, refusal: errors.Refusal) -> Response:
     """A refusal as the answer to a request."""
+    body = told(request, refusal)
+    return _answer(request, body, headers_of(refusal, request.app.state.tally.context.now()))
+
+
+def told(request: Request, refusal: errors.Refusal) -> dict[str, Any]:
+    """A refusal as the document that the answer to a request has; it is counted."""
     state = request.app.state
     state.metrics.refused(refusal.code)
     if isinstance(refusal, errors.ServiceUnavailable):
@@ -41,9 +50,7 @@ def respond(request: Request, refusal: errors.Refusal) -> Response:
             detail=refusal.detail,
             exc_info=refusal.__cause__,
         )
-    body = problem_of(refusal, request_id=request.state.request_id, base=state.base)
-    headers = headers_of(refusal, state.tally.context.now())
-    return Response(json_bytes(body), body["status"], headers, PROBLEM)
+    return problem_of(refusal, request_id=request.state.request_id, base=state.base)
 
 
 def respond_plainly(
@@ -55,16 +62,33 @@ def respond_plainly(
     headers: Mapping[str, str] | None = None,
 ) -> Response:
     """A problem of the door's own: an unknown route, a method that is not there, a mistake of ours."""
+    return _answer(request, _told_plainly(request, status, code, title, detail), headers or {})
+
+
+def _told_plainly(request: Request, status: int, code: str, title: str, detail: str) -> dict[str, Any]:
     state = request.app.state
     state.metrics.refused(code.lower())
-    body = members(status, code, title, detail, base=state.base, request_id=request.state.request_id)
-    return Response(json_bytes(body), status, dict(headers or {}), PROBLEM)
+    return members(status, code, title, detail, base=state.base, request_id=request.state.request_id)
+
+
+def _answer(request: Request, body: Mapping[str, Any], headers: Mapping[str, str]) -> Response:
+    """The problem, or a page that tells of it at an address of people."""
+    page: Response | None = request.app.state.tell(request, body["status"], body["title"], body["detail"])
+    if page is None:
+        return Response(json_bytes(body), body["status"], dict(headers), PROBLEM)
+    page.headers.update(headers)
+    return page
 
 
 def respond_unforeseen(request: Request) -> Response:
     """What nobody foresaw: nothing of it is shown."""
+    return _answer(request, told_unforeseen(request), {})
+
+
+def told_unforeseen(request: Request) -> dict[str, Any]:
+    """The same as the document alone."""
     detail = "the server made a mistake; the log tells more under this request_id"
-    return respond_plainly(request, 500, "INTERNAL_ERROR", "Internal error", detail)
+    return _told_plainly(request, 500, "INTERNAL_ERROR", "Internal error", detail)
 
 
 def refusal_of_validation(found: list[Any]) -> errors.ValidationFailed:

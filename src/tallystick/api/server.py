@@ -19,6 +19,7 @@ from starlette.applications import Starlette
 from tallystick.api import logs
 from tallystick.api.app import create_app
 from tallystick.api.metrics import Metrics
+from tallystick.api.problems import Tell
 from tallystick.bootstrap import Tally
 from tallystick.config import Config
 from tallystick.core.errors import ConfigurationError
@@ -87,12 +88,14 @@ def serve(
     worker: Callable[[Tally], Background] | None = None,
     pages: Callable[[Tally], Sequence[APIRouter]] = lambda _tally: (),
     apps: Callable[[Tally], Mapping[str, Starlette]] = lambda _tally: {},
+    tell: Tell = lambda *_: None,
     say: Callable[[str], None] = print,
 ) -> None:
     """Serve until SIGINT or SIGTERM, then finish what runs, commit what is queued, and close.
 
     ``worker`` makes the worker that runs beside the door; without one, some other process has to do the due work.
-    ``pages`` gives the routes of the doors beside this one, and ``apps`` those that are applications of their own.
+    ``pages`` gives the routes of the doors beside this one, ``apps`` those that are applications of their own, and ``tell``
+    the pages that people get for problems.
     ``say`` is told for people where the server listens and, on the first start, the new admin key. Raises
     ``ConfigurationError`` when it cannot start so.
     """
@@ -104,7 +107,12 @@ def serve(
     ):  # in the opposite order: the worker stops, the ledger closes, the address is free
         listening = ending.enter_context(_listen(host, port))
         tally = ending.enter_context(
-            Tally.from_config(config, public_url=base, observe=metrics.observe_batch)
+            Tally.from_config(
+                config,
+                public_url=base,
+                observe=metrics.observe_batch,
+                runs_sandboxes=worker is not None,
+            )
         )
         key = tally.identity.ensure_admin_key(config.admin_key)
         lag: Callable[[], float] | None = None
@@ -114,7 +122,14 @@ def serve(
             background.start()
             lag = lambda: background.lag_seconds  # noqa: E731 - one line says it
         others = apps(tally)
-        app = create_app(tally, metrics=metrics, worker_lag=lag, extra_routes=pages(tally), extra_apps=others)
+        app = create_app(
+            tally,
+            metrics=metrics,
+            worker_lag=lag,
+            extra_routes=pages(tally),
+            extra_apps=others,
+            tell=tell,
+        )
         greet = partial(_greet, say, config, base=base, host=host, port=port, key=key, paths=list(others))
         try:
             _server(app, host, port, greet).run([listening])

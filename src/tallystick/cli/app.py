@@ -28,6 +28,8 @@ from tallystick.cli import (
     payments,
     payouts,
     rewards,
+    sandbox,
+    sandbox_templates,
     server,
     setup,
     tasks,
@@ -90,6 +92,7 @@ for noun in (
     tasks.noun,
     payouts.noun,
     rewards.noun,
+    sandbox.noun,
     grants.noun,
     keys.noun,
     budgets.noun,
@@ -97,6 +100,7 @@ for noun in (
     webhooks.noun,
 ):
     root.add(noun)
+sandbox_templates.register(sandbox.noun)
 explain.register(root)
 audit.register(root)
 root.add(clock.noun)
@@ -109,15 +113,34 @@ app = root.typer
 def run(arguments: Sequence[str]) -> int:
     """Run one command; gives the status to leave with."""
     command = typer.main.get_command(app)
+    wrong = [each for each in arguments if not _is_text(each)]
+    if wrong:
+        return _wrong_usage(arguments, f"expected text in UTF-8, found {wrong[0][:100]!a}")
     if "--json" not in arguments:
         status = command.main(args=list(arguments), prog_name="tally", standalone_mode=True)
         return int(status or 0)
     try:
         status = command.main(args=list(arguments), prog_name="tally", standalone_mode=False)
     except typer.TyperException as error:
-        Session().print_json({"error": {"code": "usage", "detail": error.format_message()}})
-        return EXIT_USAGE
+        return _wrong_usage(arguments, error.format_message())
     except typer.Abort:
         Session().print_json({"error": {"code": "aborted", "detail": "nothing was done"}})
         return 1
     return int(status or 0)
+
+
+def _is_text(argument: str) -> bool:
+    """Whether an argument can be sent and written; Python keeps bytes that are no UTF-8 as lone surrogates."""
+    try:
+        argument.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _wrong_usage(arguments: Sequence[str], detail: str) -> int:
+    if "--json" in arguments:
+        Session().print_json({"error": {"code": "usage", "detail": detail}})
+    else:
+        typer.echo(f"Error: {detail}", err=True)
+    return EXIT_USAGE

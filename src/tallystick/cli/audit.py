@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,13 +12,12 @@ from rich.console import Console
 from tallystick.cli.frame import Noun, Output, Session
 from tallystick.cli.local import DatabaseOption, read_config, without_password
 from tallystick.cli.problems import Problem
-from tallystick.cli.rendering import console, text
+from tallystick.cli.progress import bars
+from tallystick.cli.rendering import text
 from tallystick.cli.tables import Column, table
 
 if TYPE_CHECKING:
     from tallystick.store.engine import Database
-
-Progress = Callable[[str, int, int], None]
 
 
 def register(root: Noun) -> None:
@@ -34,7 +31,7 @@ def audit(session: Session, *, database_url: DatabaseOption = None) -> Output:
     from tallystick.services.audit import audit as derive
 
     config = read_config(database_url=database_url)
-    with closing(_open(config.database_url)) as database, _progress(session) as progress:
+    with closing(_open(config.database_url)) as database, bars(session) as progress:
         report = derive(database, progress=progress)
     data = {
         "ok": report.ok,
@@ -67,27 +64,6 @@ def _open(url: str) -> Database:
         detail = "is not Tallystick's" if found is None else "has an older schema than this program"
         raise Problem("no_database", f"the database {without_password(url)} {detail}", advice=advice)
     return database
-
-
-@contextmanager
-def _progress(session: Session) -> Iterator[Progress]:
-    """A bar for each table on the way, for people at a terminal."""
-    if session.as_json or not sys.stderr.isatty():
-        yield lambda _stage, _done, _total: None
-        return
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
-    from rich.progress import Progress as Bars
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Bars(*columns, console=console(stderr=True)) as bars:
-        tasks: dict[str, Any] = {}
-
-        def progress(stage: str, done: int, total: int) -> None:
-            if stage not in tasks:
-                tasks[stage] = bars.add_task(stage)
-            bars.update(tasks[stage], completed=done, total=total)
-
-        yield progress
 
 
 def _show(out: Console, data: dict[str, Any]) -> None:

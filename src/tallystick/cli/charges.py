@@ -24,7 +24,7 @@ from tallystick.cli.options import (
     number,
     segment,
 )
-from tallystick.cli.rendering import amount, answer_facts, facts, moment, text
+from tallystick.cli.rendering import amount, answer_facts, facts, moment, text, units
 from tallystick.cli.tables import Column, table
 
 MeterArgument = Annotated[str, typer.Argument(help="What was used; `tally prices` lists the meters.")]
@@ -63,7 +63,7 @@ def charge(
 
     def show(out: Console) -> None:
         amounts = answer.get("amounts") or {answer.get("unit", ""): answer["amount"]}
-        charged = " and ".join(f"{amount(each)} {unit}".rstrip() for unit, each in amounts.items())
+        charged = " and ".join(units(each, unit).rstrip() for unit, each in amounts.items())
         out.print(text(f"Charged {charged} for {amount(answer['quantity'])} × {answer['meter']}.", "green"))
         out.print(facts([("charge", answer["id"]), *_after(answer)]))
         columns = (

@@ -204,6 +204,7 @@ def as_data(economy: Economy) -> dict[str, Any]:
             "default_vcpu": sandbox.default_vcpu,
             "default_memory_mib": sandbox.default_memory_mib,
             "default_timeout_seconds": sandbox.default_timeout_seconds,
+            "idle_warning_seconds": sandbox.idle_warning_seconds,
         },
         "priorities": dict(economy.priorities),
     }

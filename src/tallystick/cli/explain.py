@@ -10,7 +10,7 @@ from rich.console import Console
 from tallystick.cli.frame import Noun, Output, Session
 from tallystick.cli.options import segment
 from tallystick.cli.rate_card import price_text
-from tallystick.cli.rendering import amount, facts, moment, text
+from tallystick.cli.rendering import amount, facts, moment, text, units
 from tallystick.cli.tables import Column, table
 
 _CHARGES = ("chg_", "txn_")
@@ -52,7 +52,13 @@ def _show_charge(out: Console, charge: dict[str, Any]) -> None:
     if charge["quantity"] is not None:
         pairs.append(("quantity", amount(charge["quantity"])))
     pairs += [(f"amount in {unit}", each) for unit, each in charge["amounts"].items()]
-    pairs += [("refunded", charge["refunded"] or None), ("made", moment(charge["created_at"]))]
+    if found["refunds"]:
+        pairs += [
+            (f"{name} in {each['unit']}", each[name])
+            for each in charge["refunds"]
+            for name in ("refunded", "refundable")
+        ]
+    pairs.append(("made", moment(charge["created_at"])))
     pairs += [
         ("economy", " ".join(filter(None, (found.get("economy"), found.get("economy_version")))) or None)
     ]
@@ -102,7 +108,7 @@ def _show_circumstances(out: Console, found: dict[str, Any]) -> None:
             Column("date", "date", "time"),
             Column(
                 "amounts",
-                lambda row: ", ".join(f"{amount(each)} {unit}" for unit, each in row["amounts"].items()),
+                lambda row: ", ".join(units(each, unit) for unit, each in row["amounts"].items()),
             ),
             Column("reason", "reason", wraps=True),
         )

@@ -18,6 +18,7 @@ from tallystick.cli.frame import Noun, Output, Session
 from tallystick.cli.options import CustomerOption, FromOption, ToOption, UnitOption
 from tallystick.cli.problems import Problem
 from tallystick.cli.rendering import console, text
+from tallystick.cli.streams import printing
 
 CSV: Final = "text/csv"
 LOOK_SECONDS: Final = 0.5
@@ -95,7 +96,10 @@ def _export(session: Session, name: str, query: dict[str, str | None], output: P
             raise typer.BadParameter(
                 "the CSV goes to standard output: name a file with --output, or leave --json"
             )
-        with session.remote.download(f"/billing/export/{name}", kind=CSV, **query) as pieces:
+        with (
+            printing("not all of the export could be written"),
+            session.remote.download(f"/billing/export/{name}", kind=CSV, **query) as pieces,
+        ):
             for piece in pieces:
                 sys.stdout.buffer.write(piece)
         sys.stdout.buffer.flush()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Concatenate, Final, ParamSpec
 
 import typer
+from typer.core import TyperCommand
 
 from tallystick.core.errors import ConfigurationError, Refusal
 
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 
 DEFAULT_URL: Final = "http://127.0.0.1:8080"
+
+_NEGATIVE: Final = re.compile(r"-[0-9.].*")
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs instead of tables.")]
 
@@ -105,29 +109,45 @@ class Session:
         """Run a command's work, print what it gave, and give the status to leave with."""
         from tallystick.cli import rendering
         from tallystick.cli.problems import Problem, from_refusal
+        from tallystick.cli.streams import printing
 
         try:
             with self.ending:
                 output = work()
         except (Problem, Refusal) as refused:
             problem = from_refusal(refused) if isinstance(refused, Refusal) else refused
-            if self.as_json:
-                self.print_json(problem.as_data())
-            else:
-                rendering.show_problem(problem)
+            with printing(f"refused ({problem.code}), and what was refused could not be written"):
+                if self.as_json:
+                    self.print_json(problem.as_data())
+                else:
+                    rendering.show_problem(problem)
             return 1
-        if self.as_json:
-            if output.data is not None:
-                self.print_json(output.data)
-        else:
-            output.show(rendering.console())
+        with printing("done, but what came of it could not be written"):
+            if self.as_json:
+                if output.data is not None:
+                    self.print_json(output.data)
+            else:
+                output.show(rendering.console())
         return output.status
 
     def print_json(self, data: object) -> None:
         """Print data for programs."""
         from tallystick.cli.rendering import json_text
 
-        sys.stdout.write(json_text(data) + "\n")
+        sys.stdout.write(json_text(data, encoding=sys.stdout.encoding) + "\n")
+
+
+class Command(TyperCommand):
+    """A command, which knows that a negative number is no option."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 - typer keeps the class to itself
+        """Read the arguments. Raises a usage error."""
+        try:
+            return super().parse_args(ctx, args)
+        except typer.TyperException as error:
+            if _NEGATIVE.fullmatch(getattr(error, "option_name", "")):
+                error.message = "expected a number that is not negative, found one with a minus sign"
+            raise
 
 
 class Noun:
@@ -155,7 +175,7 @@ class Noun:
         def register(
             function: Callable[Concatenate[Session, P], Output],
         ) -> Callable[Concatenate[Session, P], Output]:
-            self.typer.command(name)(_as_command(function))
+            self.typer.command(name, cls=Command)(_as_command(function))
             return function
 
         return register

@@ -26,7 +26,7 @@ from tallystick.cli.options import (
     number,
     segment,
 )
-from tallystick.cli.rendering import amount, answer_facts, facts, moment, text
+from tallystick.cli.rendering import answer_facts, facts, moment, text, units
 from tallystick.cli.tables import Column
 
 noun = Noun("holds", "Reserve credits now, take what was used later, and give the rest back.")
@@ -73,7 +73,7 @@ def create(
     answer = session.remote.post("/holds", body, key=key)
 
     def show(out: Console) -> None:
-        out.print(text(f"Held {amount(answer['amount'])} {answer.get('unit', '')}".rstrip() + ".", "green"))
+        out.print(text(f"Held {units(answer['amount'], answer.get('unit', ''))}".rstrip() + ".", "green"))
         pairs = [
             ("hold", answer["id"]),
             ("until", moment(answer["expires_at"])),

@@ -43,7 +43,7 @@ def _on_database(session: Session, *, database_url: str | None, economy: str | N
     from tallystick.worker import Worker
 
     config = read_config(database_url=database_url, economy=economy)
-    with Tally.from_config(config) as tally:
+    with Tally.from_config(config, runs_sandboxes=True) as tally:
         worker = Worker(tally)
         worker.start()
         try:

@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 import typer
 
+_LONGEST_ID: Final = 255
 _LONGEST_KEY: Final = 255
 _LONGEST_NUMBER: Final = 100
 
@@ -101,5 +102,9 @@ def metadata_of(items: list[str] | None) -> dict[str, str] | None:
 
 
 def segment(identifier: str) -> str:
-    """An id as one segment of a path, whatever is in it."""
+    """An id as one segment of a path, whatever is in it. Nothing, ``.`` and ``..`` would ask for another path."""
+    if identifier in {"", ".", ".."} or len(identifier) > _LONGEST_ID:
+        raise typer.BadParameter(
+            f"expected an id of 1 to {_LONGEST_ID} characters, found {identifier[:100]!r}"
+        )
     return quote(identifier, safe="")

@@ -19,7 +19,7 @@ from tallystick.cli.options import (
     number,
     segment,
 )
-from tallystick.cli.rendering import amount, answer_facts, facts, moment, text
+from tallystick.cli.rendering import amount, answer_facts, facts, moment, text, units
 from tallystick.cli.tables import Column, table
 
 noun = Noun(
@@ -59,7 +59,7 @@ def checkout(
         out.print(
             facts(
                 [
-                    ("adds", f"{amount(answer['credits_amount'])} {answer['unit']}"),
+                    ("adds", units(answer["credits_amount"], answer["unit"])),
                     ("for", f"${amount(answer['amount'])}"),
                     ("until", moment(answer["expires_at"])),
                     ("payment", answer["payment"]),
@@ -121,8 +121,8 @@ def _show_refill(out: Console, answer: dict[str, Any]) -> None:
     card = answer["card"]
     pairs: list[tuple[str, object]] = [
         ("automatic refills", "on" if answer["enabled"] else "off"),
-        ("below", f"{amount(answer['threshold'])} {answer['unit']}"),
-        ("buy for", f"${amount(answer['amount'])} ({amount(answer['credits'])} {answer['unit']})"),
+        ("below", units(answer["threshold"], answer["unit"])),
+        ("buy for", f"${amount(answer['amount'])} ({units(answer['credits'], answer['unit'])})"),
         ("card", None if card is None else f"{card['brand']} …{card['last4']}, until {card['expires']}"),
         ("paused", answer["paused_reason"]),
     ]

@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.console import Console
 
-from tallystick.cli.rendering import amount, facts, text
+from tallystick.cli.rendering import amount, facts, text, units
 from tallystick.cli.tables import Column, Row, table
 
 
@@ -17,14 +17,14 @@ def price_text(price: Row, *, one_tier: bool = False) -> str:
     if kind == "free":
         return "free"
     if kind == "flat":
-        return f"{amount(price['flat'])} {unit}"
+        return units(price["flat"], unit)
     if kind in {"graduated", "volume"} and not one_tier:
         steps = []
         for tier in price["tiers"]:
             end = "" if tier["up_to"] is None else f" up to {amount(tier['up_to'])}"
             steps.append(f"{_flat_first(tier)}{amount(tier['per_unit'])}{end}")
         return f"{', then '.join(steps)} {unit} each ({kind})"
-    return f"{_flat_first(price)}{amount(price['per_unit'])} {unit} each"
+    return f"{_flat_first(price)}{units(price['per_unit'], unit)} each"
 
 
 def _flat_first(price: Row) -> str:
@@ -94,7 +94,7 @@ def _allowance(allowance: Row) -> str:
         return f"unlimited {allowance['unit']}"
     cap = allowance["rollover_cap"]
     rollover = "" if cap is None else f" (up to {amount(cap)} roll over)"
-    return f"{amount(allowance['amount'])} {allowance['unit']}{rollover}"
+    return f"{units(allowance['amount'], allowance['unit'])}{rollover}"
 
 
 def _rights(plan: Row) -> str | None:
@@ -117,7 +117,7 @@ def _show_sales(out: Console, economy: Mapping[str, Any]) -> None:
     if economy["packs"]:
         out.print(table(economy["packs"], columns, title="Packs"))
     if sale := economy["purchase"]:
-        each = f"{amount(sale['credits_per_usd'])} {sale['unit']} for a dollar"
+        each = f"{units(sale['credits_per_usd'], sale['unit'])} for a dollar"
         out.print(text(f"Any amount from ${amount(sale['min_usd'])} to ${amount(sale['max_usd'])}: {each}."))
     if refill := economy["auto_refill"]:
         below = f"below {amount(refill['threshold_default'])} (at least {amount(refill['threshold_min'])})"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import sys
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
@@ -13,16 +15,23 @@ from rich.table import Table
 from rich.text import Text
 
 from tallystick.cli.problems import Problem
+from tallystick.core.decimals import name_of_unit
 
 WIDTH_OF_A_FILE: Final = 160
 NOTHING: Final = "–"
 
 
-def json_text(data: object) -> str:
-    """JSON with exact numbers."""
+def json_text(data: object, *, encoding: str = "utf-8") -> str:
+    """JSON with exact numbers, and with JSON's own escapes for what an encoding has no sign for."""
     import msgspec
 
-    return msgspec.json.format(msgspec.json.Encoder(decimal_format="number").encode(data), indent=2).decode()
+    content = msgspec.json.Encoder(decimal_format="number").encode(data)
+    found = msgspec.json.format(content, indent=2).decode()
+    try:
+        found.encode(encoding)
+    except UnicodeEncodeError:
+        return re.sub(r"[^\x00-\x7f]", lambda sign: json.dumps(sign[0])[1:-1], found)
+    return found
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -40,8 +49,12 @@ def text(value: object, style: str = "") -> Text:
         return Text("yes" if value else "no", style=style)
     if isinstance(value, Decimal):
         return Text(amount(value), style=style)
-    shown = (each if each.isprintable() or each == "\n" else "\ufffd" for each in str(value))
-    return Text("".join(shown), style=style)
+    return Text(harmless(str(value)), style=style)
+
+
+def harmless(value: str) -> str:
+    """A text as it may be written to a terminal."""
+    return "".join(each if each.isprintable() or each == "\n" else "\ufffd" for each in value)
 
 
 def amount(value: object, places: int = 0) -> str:
@@ -54,6 +67,12 @@ def amount(value: object, places: int = 0) -> str:
     whole, _, fraction = f"{number.copy_abs():f}".partition(".")
     grouped = f"{int(whole):,}" + (f".{fraction[:digits].ljust(digits, '0')}" if digits else "")
     return f"-{grouped}" if number < 0 else grouped
+
+
+def units(value: object, unit: str) -> str:
+    """An amount with its unit: ``1 credit``, ``1,234.5 credits``."""
+    one = isinstance(value, int | Decimal) and abs(value) == 1
+    return f"{amount(value)} {name_of_unit(unit, one=one)}"
 
 
 def places_of(value: object) -> int:

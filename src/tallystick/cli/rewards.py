@@ -10,7 +10,7 @@ from rich.console import Console
 
 from tallystick.cli.frame import Noun, Output, Session
 from tallystick.cli.options import ReasonOption, number
-from tallystick.cli.rendering import amount, answer_facts, text
+from tallystick.cli.rendering import answer_facts, text, units
 
 noun = Noun(
     "rewards", "Credits for facts: challenges, use of an app, coming back every day, bringing others."
@@ -47,7 +47,7 @@ def give(
     answer = session.remote.post("/rewards", body)
 
     def show(out: Console) -> None:
-        out.print(text(f"{customer} got {amount(answer['amount'])} {answer['unit']}.", "green"))
+        out.print(text(f"{customer} got {units(answer['amount'], answer['unit'])}.", "green"))
         out.print(answer_facts(answer))
 
     return Output(answer, show)
@@ -65,7 +65,7 @@ def refer(
     def show(out: Console) -> None:
         for name in ("referrer", "referred"):
             got = answer[name]
-            given = "nothing" if got is None else f"{amount(got['amount'])} {got['unit']}"
+            given = "nothing" if got is None else units(got["amount"], got["unit"])
             out.print(text(f"{name}: {given}", "green"))
 
     return Output(answer, show)

@@ -33,7 +33,7 @@ def serve(
     """Run the server with its worker, until SIGTERM or Ctrl-C; --json prints one object a line."""
     from tallystick.api.server import serve as run
     from tallystick.mcp import http
-    from tallystick.web import routers
+    from tallystick.web import routers, tell
     from tallystick.worker import Worker
 
     def say(line: str) -> None:
@@ -43,7 +43,7 @@ def serve(
 
     config = read_config(database_url=database_url, economy=economy)
     apps = partial(http.applications, hosts=config.mcp_hosts)
-    run(config, host=host, port=port, worker=Worker, pages=routers, apps=apps, say=say)
+    run(config, host=host, port=port, worker=Worker, pages=routers, apps=apps, tell=tell, say=say)
     return Output(None, lambda _out: None)
 
 

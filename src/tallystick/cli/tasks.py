@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Annotated, Any, Literal
 
 import typer
@@ -20,7 +20,7 @@ from tallystick.cli.options import (
     number,
     segment,
 )
-from tallystick.cli.rendering import amount, answer_facts, text
+from tallystick.cli.rendering import answer_facts, text, units
 from tallystick.cli.tables import Column
 
 noun = Noun("tasks", "What agents are hired for: create, accept, complete, fail, cancel, dispute, resolve.")
@@ -30,11 +30,20 @@ BecauseOption = Annotated[str, typer.Option("--reason", help="Why, for both side
 
 
 def content(value: str) -> Any:  # noqa: ANN401 - any JSON
-    """JSON, or a text as it is."""
+    """JSON, or a text as it is. Raises a usage error for JSON that cannot be sent."""
+    from tallystick.cli.remote import NULL
+
     try:
-        return json.loads(value, parse_float=Decimal)
+        found = json.loads(value, parse_float=Decimal, parse_constant=_no_json)
     except ValueError:
         return value
+    except (RecursionError, InvalidOperation):
+        raise typer.BadParameter("expected JSON that is not nested as deeply, with smaller numbers") from None
+    return NULL if found is None else found
+
+
+def _no_json(value: str) -> Any:  # noqa: ANN401 - as the parser wants it
+    raise ValueError(value)
 
 
 @noun.command("create")
@@ -67,8 +76,8 @@ def create(
         "customer": customer,
     }
     answer = session.remote.post("/tasks", body, key=key)
-    held = f"{amount(answer['held'])} {answer['unit']} are held for it."
-    return Output(answer, lambda out: _show(out, f"Made {answer['id']}: {held}", answer))
+    held = units(answer["held"], answer["unit"])
+    return Output(answer, lambda out: _show(out, f"Made {answer['id']}, and held {held} for it.", answer))
 
 
 @noun.command("list")
@@ -152,7 +161,7 @@ def fail(
 def cancel(
     session: Session, task: TaskArgument, *, reason: ReasonOption = None, key: KeyOption = None
 ) -> Output:
-    """Take back a task that nobody has accepted."""
+    """Take back a task that nobody has accepted; services and admins also one that was."""
     return _step(session, task, "cancel", {"reason": reason}, key, "Cancelled")
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import random
 import time
 from contextlib import closing
+from decimal import Decimal
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
@@ -13,7 +15,8 @@ import httpx
 
 from tallystick.client import exact
 from tallystick.client.downloads import AsyncDownload, Download
-from tallystick.client.errors import TallyError
+from tallystick.client.errors import TallyError, unusable
+from tallystick.client.events import OnOutput, ToldInVain, own_errors
 from tallystick.client.operations import Awaiting, Blocking, Call
 from tallystick.client.requests import Request
 from tallystick.client.resources import Resources
@@ -21,6 +24,8 @@ from tallystick.client.settings import Retries, Settings, Timeouts, settings_of
 from tallystick.client.tries import Tries
 
 _CONNECTIONS: Final = 100  # all of them are kept: each costs a handshake
+
+_MARGIN_SECONDS: Final = 0.1
 
 T = TypeVar("T")
 
@@ -82,8 +87,12 @@ class TallyClient(_Client, Resources[Blocking]):
 
     def perform(self, request: Request[T]) -> T:
         """Send a request, again where that is safe, and read its answer. Raises ``TallyError``."""
+        if inspect.iscoroutinefunction(request.on_output):
+            raise unusable("on_output: expected a function that is not async; AsyncTallyClient takes both")
         tries = self._tries(request)
-        found: T = tries.read(self._answer(request, tries))
+        with own_errors():
+            answer = self._answer(request, tries)
+        found: T = tries.read(answer)
         return found
 
     def download(self, request: Request[bytes]) -> Download:
@@ -122,11 +131,25 @@ class TallyClient(_Client, Resources[Blocking]):
         if stream and answer.is_success:
             return answer
         with closing(answer):
+            if answer.is_success and request.on_output is not None:
+                return self._hear(answer, request.on_output, tries)
             pieces = []
             for piece in answer.iter_raw():
                 tries.check_time()
                 pieces.append(piece)
         return _whole(answer, pieces)
+
+    def _hear(self, answer: httpx.Response, tell: OnOutput, tries: Tries) -> httpx.Response:
+        """Tell what comes, and give the answer at its end. Raises ``ToldInVain``."""
+        hearing = tries.hear(answer)
+        for piece in answer.iter_bytes():
+            tries.check_time()
+            for stream, text in hearing.feed(piece):
+                try:
+                    tell(stream, text)
+                except Exception as error:
+                    raise ToldInVain(error) from error
+        return hearing.end
 
     def close(self) -> None:
         """Hang up."""
@@ -159,6 +182,7 @@ class AsyncTallyClient(_Client, Resources[Awaiting]):
     def _open(self, settings: Settings) -> None:
         self.settings = settings
         way = settings.transports
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._http = httpx.AsyncClient(
             transport=None if way is None else way.awaitable(), **_options(settings)
         )
@@ -174,7 +198,9 @@ class AsyncTallyClient(_Client, Resources[Awaiting]):
 
     async def _perform(self, request: Request[T]) -> T:
         tries = self._tries(request)
-        found: T = tries.read(await self._answer(request, tries))
+        with own_errors():
+            answer = await self._answer(request, tries)
+        found: T = tries.read(answer)
         return found
 
     def download(self, request: Request[bytes]) -> AsyncDownload:
@@ -209,20 +235,48 @@ class AsyncTallyClient(_Client, Resources[Awaiting]):
 
     async def _send(self, request: Request[Any], tries: Tries, *, stream: bool) -> httpx.Response:
         """One try. Of a ``stream`` only a refusal is read."""
-        answer = await self._http.send(_request(self._http, request, tries), stream=True)
-        if stream and answer.is_success:
-            return answer
+        self._check_loop()
+        asked = _request(self._http, request, tries)
         try:
-            pieces = []
-            async for piece in answer.aiter_raw():
-                tries.check_time()
-                pieces.append(piece)
-        finally:
-            await answer.aclose()
+            # A connection that does not come about has its own, shorter, time, and its own error.
+            async with asyncio.timeout(tries.seconds_left + _MARGIN_SECONDS):
+                answer = await self._http.send(asked, stream=True)
+                if stream and answer.is_success:
+                    return answer
+                try:
+                    if answer.is_success and request.on_output is not None:
+                        return await self._hear(answer, request.on_output, tries)
+                    pieces = [piece async for piece in answer.aiter_raw()]
+                finally:
+                    await answer.aclose()
+        except TimeoutError:
+            raise httpx.ReadTimeout("the answer took too long", request=asked) from None
         return _whole(answer, pieces)
 
+    async def _hear(self, answer: httpx.Response, tell: OnOutput, tries: Tries) -> httpx.Response:
+        """As a ``TallyClient``; what it tells may be async."""
+        hearing = tries.hear(answer)
+        async for piece in answer.aiter_bytes():
+            for stream, text in hearing.feed(piece):
+                try:
+                    told = tell(stream, text)
+                    if inspect.isawaitable(told):
+                        await told
+                except Exception as error:
+                    raise ToldInVain(error) from error
+        return hearing.end
+
+    def _check_loop(self) -> None:
+        """Raises ``ConfigurationError`` where the connections are another event loop's; other transports have none."""
+        if self.settings.transports is None:
+            loop = asyncio.get_running_loop()
+            self._loop = self._loop or loop
+            if loop is not self._loop:
+                raise unusable("this client was used in another event loop: make one in each")
+
     async def aclose(self) -> None:
-        """Hang up."""
+        """Hang up, in the event loop that it was used in."""
+        self._check_loop()
         await self._http.aclose()
 
     async def __aenter__(self) -> Self:
@@ -250,6 +304,8 @@ def _options(settings: Settings) -> dict[str, Any]:
 
 
 def _request(http: httpx.Client | httpx.AsyncClient, request: Request[Any], tries: Tries) -> httpx.Request:
+    if http.is_closed:
+        raise unusable("this client was closed: make another")
     headers = dict(request.headers)
     content = request.content
     if request.body is not None:
@@ -258,12 +314,22 @@ def _request(http: httpx.Client | httpx.AsyncClient, request: Request[Any], trie
     if request.idempotency_key is not None:
         headers["Idempotency-Key"] = request.idempotency_key
     query = {name: _plain(value) for name, value in request.query.items()}
-    return http.build_request(
-        request.method, request.address, params=query, content=content, headers=headers, timeout=tries.timeout
-    )
+    try:
+        return http.build_request(
+            request.method,
+            request.address,
+            params=query,
+            content=content,
+            headers=headers,
+            timeout=tries.timeout,
+        )
+    except httpx.InvalidURL as error:
+        raise unusable(str(error)) from error
 
 
 def _plain(value: object) -> str:
+    if isinstance(value, Decimal):
+        return format(value, "f")
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

@@ -70,14 +70,17 @@ class TallyError(Exception):
     @property
     def reset_at(self) -> datetime | None:
         """When waiting will have helped."""
-        found = self._text("reset_at")
-        return None if found is None else datetime.fromisoformat(found)
+        try:
+            found = datetime.fromisoformat(self._text("reset_at") or "")
+        except ValueError:
+            return None
+        return None if found.tzinfo is None else found
 
     @property
     def retry_after_seconds(self) -> int | None:
         """How long to wait after a 429."""
         found = self.fields.get("retry_after_seconds")
-        return found if isinstance(found, int) else None
+        return found if isinstance(found, int) and not isinstance(found, bool) else None
 
     @property
     def errors(self) -> tuple[tuple[str, str], ...]:
@@ -88,7 +91,7 @@ class TallyError(Exception):
 
     def _amount(self, name: str) -> Decimal | None:
         found = self.fields.get(name)
-        return Decimal(found) if isinstance(found, int | Decimal) else None
+        return Decimal(found) if isinstance(found, int | Decimal) and not isinstance(found, bool) else None
 
     def _text(self, name: str) -> str | None:
         found = self.fields.get(name)
@@ -116,4 +119,9 @@ class UnexpectedAnswer(TallyError):  # noqa: N818 - as above
 
 
 class ConfigurationError(TallyError):
-    """An address or a key cannot be used: nothing was sent."""
+    """An address, a key or the client itself cannot be used: nothing was sent."""
+
+
+def unusable(detail: str) -> ConfigurationError:
+    """What cannot be used, and what was expected."""
+    return ConfigurationError("CONFIGURATION_ERROR", detail)

@@ -6,12 +6,14 @@ import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 Number: TypeAlias = int | Decimal | str
 """An amount or a quantity: ``5``, ``Decimal("0.25")`` or ``"0.25"``."""
 Moment: TypeAlias = datetime | str
 """A time: an aware ``datetime``, or a text such as ``"2027-01-31T12:00:00Z"``."""
+
+_LARGEST_EXPONENT: Final = 1000  # all digits are written, so 1E+999999 would be as many noughts
 
 
 def number(value: Number | None) -> int | Decimal | None:
@@ -24,8 +26,9 @@ def number(value: Number | None) -> int | Decimal | None:
         found = Decimal(value)
     except InvalidOperation:
         found = Decimal("NaN")
-    if not found.is_finite():
-        raise ValueError(f"expected a number such as '0.25', found {value!r}")
+    exponent = found.as_tuple().exponent
+    if not isinstance(exponent, int) or abs(exponent) > _LARGEST_EXPONENT:
+        raise ValueError(f"expected a number such as '0.25', found {value!r:.100}")
     return found
 
 
@@ -41,9 +44,16 @@ def moment(value: Moment | None) -> str | None:
 def decode(content: bytes) -> Any:  # noqa: ANN401 - JSON
     """Read JSON. Raises ``ValueError`` for anything else."""
     try:
-        return json.loads(content, parse_float=Decimal)
+        return json.loads(content, parse_float=_decimal)
     except RecursionError:
         raise ValueError("nested too deeply") from None
+
+
+def _decimal(text: str) -> Decimal:
+    try:
+        return Decimal(text)
+    except InvalidOperation:
+        raise ValueError(f"expected a number that can be kept, found {text:.100}") from None
 
 
 def encode(value: object) -> bytes:

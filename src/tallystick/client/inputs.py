@@ -27,6 +27,13 @@ class KeyBudget:
     unit: str | None = None
 
 
+def words(values: Iterable[str] | None) -> list[str] | None:
+    """Several texts. Raises ``TypeError`` for a single one, whose letters would be taken for them."""
+    if isinstance(values, str):
+        raise TypeError(f"expected several texts, such as [{values[:100]!r}], found one")
+    return None if values is None else list(values)
+
+
 def usage_body(
     *,
     meter: str | None,

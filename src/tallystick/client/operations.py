@@ -7,12 +7,14 @@ the type of the resource, ``Charges[Blocking]`` or ``Charges[Awaiting]``, so tha
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Generator
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from functools import wraps
 from types import TracebackType
-from typing import Any, Concatenate, Generic, ParamSpec, Protocol, Self, TypeVar, overload
+from typing import Any, Concatenate, Final, Generic, ParamSpec, Protocol, Self, TypeVar, overload
 
+from tallystick.client.errors import TallyError
 from tallystick.client.requests import Request
 
 P = ParamSpec("P")
@@ -20,6 +22,8 @@ T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 E = TypeVar("E")
 Mode = TypeVar("Mode")
+
+_LEAVING: Final = set[asyncio.Future[None]]()  # an event loop forgets a task that nobody holds
 
 
 class Blocking:
@@ -80,8 +84,17 @@ class Call(Coroutine[Any, Any, T_co]):
         self._coroutine.close()
 
     async def __aenter__(self: Call[AbstractAsyncContextManager[E, Any]]) -> E:
-        self._entered = await self._coroutine
-        return await self._entered.__aenter__()
+        asked = asyncio.ensure_future(self._coroutine)
+        try:
+            entered = await asyncio.shield(asked)
+        except asyncio.CancelledError:
+            # What was asked for may be made all the same, and nobody else would end it.
+            left = asyncio.ensure_future(_leave(asked))
+            _LEAVING.add(left)
+            left.add_done_callback(_LEAVING.discard)
+            raise
+        self._entered = entered
+        return await entered.__aenter__()
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -92,6 +105,13 @@ class Call(Coroutine[Any, Any, T_co]):
     async def __aiter__(self: Call[AsyncIterable[E]]) -> AsyncIterator[E]:
         async for each in await self._coroutine:
             yield each
+
+
+async def _leave(asked: asyncio.Future[AbstractAsyncContextManager[Any, Any]]) -> None:
+    """Enter and end what somebody asked for who waits no longer. There is nobody to tell what fails."""
+    with suppress(TallyError):
+        async with await asked:
+            pass
 
 
 class Operation(Generic[P, T]):

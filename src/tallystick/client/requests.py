@@ -9,12 +9,17 @@ from enum import Enum
 from typing import Any, Final, Generic, TypeVar
 from urllib.parse import quote
 
+from tallystick.client.errors import unusable
+from tallystick.client.events import OnOutput
 from tallystick.client.models import Model, from_json
 
 T = TypeVar("T")
 M = TypeVar("M", bound=Model)
 
 API: Final = "/api/v1"
+_NO_IDS: Final = frozenset({"", ".", ".."})
+_LONGEST_ID: Final = 255
+_LONGEST_KEY: Final = 255
 
 
 class Repeat(Enum):
@@ -28,7 +33,11 @@ class Repeat(Enum):
 
 @dataclass(frozen=True, kw_only=True)
 class Request(Generic[T]):
-    """One call. ``path`` is as in the OpenAPI document; its names stand in ``names``."""
+    """One call. ``path`` is as in the OpenAPI document; its names stand in ``names``.
+
+    ``takes_seconds`` is what the server was asked to do at most before it answers. ``on_output`` is told meanwhile what
+    code writes: then the answer is asked for as a stream, whose end is the answer.
+    """
 
     method: str
     path: str
@@ -44,19 +53,26 @@ class Request(Generic[T]):
     media_type: str = "application/json"
     also_fine: frozenset[int] = frozenset()
     gone: int | None = None
+    takes_seconds: float = 0.0
+    on_output: OnOutput | None = None
 
     @property
     def address(self) -> str:
         """The path with its names filled in."""
-        names = {name: quote(each, safe="") for name, each in self.names.items()}
-        if not all(self.names.values()):
-            raise ValueError(f"expected an id for {self.path}, found nothing")
-        return self.path.format_map(names)
+        return self.path.format_map({name: _segment(self.path, each) for name, each in self.names.items()})
 
     @property
     def writes(self) -> bool:
         """Whether it may change something."""
         return self.repeat is not Repeat.READS
+
+
+def _segment(path: str, name: str) -> str:
+    """An id in a path. Nothing, ``.`` and ``..`` would ask for another path."""
+    if name in _NO_IDS or len(name) > _LONGEST_ID:
+        found = repr(name[:50]) if name else "nothing"
+        raise ValueError(f"expected an id of 1 to {_LONGEST_ID} characters for {path}, found {found}")
+    return quote(name, safe="")
 
 
 def csv(path: str, query: Mapping[str, object]) -> Request[bytes]:
@@ -67,6 +83,20 @@ def csv(path: str, query: Mapping[str, object]) -> Request[bytes]:
 def new_key() -> str:
     """An idempotency key that nobody used."""
     return uuid.uuid4().hex
+
+
+def key_of(key: object) -> str:
+    """A key that was given, or else a new one. Raises ``ConfigurationError`` for one that fits into no header."""
+    if key is None:
+        return new_key()
+    if (
+        not isinstance(key, str)
+        or not 1 <= len(key) <= _LONGEST_KEY
+        or not (key.isascii() and key.isprintable())
+    ):
+        expected = f"expected 1 to {_LONGEST_KEY} printable ASCII characters, or None for a new one"
+        raise unusable(f"idempotency_key: {expected}, found {key!r:.100}")
+    return key
 
 
 def get(
@@ -119,7 +149,7 @@ def write(
         names=names or {},
         body=None if body is None else given(body),
         repeat=repeat,
-        idempotency_key=(key or new_key()) if repeat is Repeat.BY_KEY else None,
+        idempotency_key=key_of(key) if repeat is Repeat.BY_KEY else None,
     )
 
 

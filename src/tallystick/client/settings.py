@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -10,7 +11,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from tallystick.client.errors import ConfigurationError
+from tallystick.client.errors import unusable
 
 DEFAULT_URL: Final = "http://127.0.0.1:8080"
 _OWN_MACHINE: Final = frozenset({"127.0.0.1", "localhost", "::1"})
@@ -18,10 +19,21 @@ _OWN_MACHINE: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 
 @dataclass(frozen=True, kw_only=True)
 class Timeouts:
-    """How long a call may take in all, tries and pauses together, and how long a connection may."""
+    """How long a call may take in all, tries and pauses together, and how long a connection may.
+
+    A blocking client looks at the clock between the pieces of an answer, and waits for each of them no longer than the call
+    had left at that try; headers that drip in make it wait longer. An ``AsyncTallyClient`` ends on time whatever comes.
+    """
 
     total_seconds: float = 60.0
     connect_seconds: float = 5.0
+
+    def __post_init__(self) -> None:
+        """Raises ``ConfigurationError`` for what is no number of seconds above 0."""
+        for name in ("total_seconds", "connect_seconds"):
+            value = getattr(self, name)
+            if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value < math.inf:
+                raise unusable(f"{name}: expected seconds above 0, found {value!r:.100}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,20 +107,22 @@ def _url_of(text: str) -> str:
     try:
         parts = urlsplit(text)
         usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
-    except ValueError:
+        httpx.URL(text).raw_host.decode().encode("idna")  # as it is looked up: no label is empty or too long
+    except (ValueError, TypeError, AttributeError, httpx.InvalidURL):
         usable = False
     if not usable or parts.query or parts.fragment or parts.username is not None:
-        raise ConfigurationError(
-            "CONFIGURATION_ERROR",
-            f"base_url (TALLY_URL): expected an address such as {DEFAULT_URL}, found {text!r}",
+        raise unusable(
+            f"base_url (TALLY_URL): expected an address such as {DEFAULT_URL}, found {text!r:.300}"
         )
     return text.rstrip("/").removesuffix("/api/v1")
 
 
 def _key_of(text: str | None) -> str | None:
-    if text is not None and not (text.isascii() and text.isprintable() and " " not in text):
-        raise ConfigurationError(
-            "CONFIGURATION_ERROR",
-            "api_key (TALLY_API_KEY): expected a key such as tly_…, found a text with spaces or other signs in it",
-        )
+    if text is None:
+        return None
+    if not isinstance(text, str):
+        raise unusable(f"api_key (TALLY_API_KEY): expected a text such as tly_…, found {type(text).__name__}")
+    if not text.isascii() or not text.isprintable() or " " in text:
+        expected = "expected a key such as tly_…, found a text with spaces or other signs in it"
+        raise unusable(f"api_key (TALLY_API_KEY): {expected}")
     return text

@@ -1,8 +1,9 @@
 """What to do after each try of a call: wait and repeat it where that is safe, or tell what is known. No I/O is done here.
 
 A call is repeated when no connection came about, and, where a repeat cannot do it twice, when the answer was lost, a server
-or something in front of it was busy (502, 503, 504), or an earlier try of the same key still runs (409). A 429 is repeated
-only when the wait is short. Everything else stands: a 402 above all.
+or something in front of it was busy (502, 503, 504), or an earlier try of the same key still runs (409): for what takes long
+that is waited out. A 429 is repeated only when the wait is short. Everything else stands: a 402 above all, and a failure of
+code in a sandbox, which may have run.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any, Final, NoReturn, TypeVar
 import httpx
 
 from tallystick.client import errors, exact
+from tallystick.client.events import EVENTS, Hearing, Stream, may_have_run
 from tallystick.client.models import Model
 from tallystick.client.requests import Repeat, Request
 from tallystick.client.settings import Settings
@@ -26,6 +28,7 @@ T = TypeVar("T")
 _NOT_SENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
 _BUSY: Final = frozenset({502, 503, 504})
 _SERVER_ERRORS: Final = 500
+_MOST_DOUBLINGS: Final = 32
 # Refused at the door, where nobody looks for what the same idempotency key did before.
 _BEFORE_ANYTHING: Final = frozenset({401, 403, 429})
 _MESSAGE: Final = {
@@ -50,8 +53,10 @@ class Tries:
         self._settings = settings
         self._now = now
         self._chance = chance
-        self._deadline = now() + settings.timeouts.total_seconds
+        self._deadline = now() + settings.timeouts.total_seconds + request.takes_seconds
         self._made = 0
+        self._waited = 0
+        self._told: dict[Stream, int] = {}
         self._lost = False
         self._repeatable = request.repeat is not Repeat.TWICE
 
@@ -71,10 +76,15 @@ class Tries:
         if self._now() > self._deadline:
             raise httpx.ReadTimeout("the answer took too long")
 
+    def hear(self, answer: httpx.Response) -> Hearing:
+        """Begin to read a stream. Raises ``TallyError`` where it is none."""
+        self._check_kind(answer, EVENTS)
+        return Hearing(answer, self._told)
+
     def after_failure(self, error: httpx.RequestError) -> float:
         """How long to wait after a try that brought no answer. Raises when it was the last."""
         if isinstance(error, httpx.UnsupportedProtocol | httpx.LocalProtocolError):
-            raise errors.ConfigurationError("CONFIGURATION_ERROR", str(error)) from error
+            raise errors.unusable(str(error)) from error
         self._lost = self._lost or not isinstance(error, _NOT_SENT)
         pause = self._pause() if self._repeatable or not self._lost else None
         if pause is None:
@@ -83,14 +93,15 @@ class Tries:
 
     def after_answer(self, answer: httpx.Response) -> float | None:
         """How long to wait after an answer, or None when it stands."""
-        if not self._is_repeated(answer):
+        if not self._is_repeated(answer) or may_have_run(answer):
             return None
         asked = _retry_after(answer.headers)
         if asked is not None and asked > self._settings.retries.longest_pause_seconds:
             return None
         if answer.status_code != httpx.codes.TOO_MANY_REQUESTS:
             self._lost = True  # What was too busy to answer may have done it.
-        return self._pause(at_least=asked or 0.0)
+        waits = self._request.takes_seconds > 0 and answer.status_code == httpx.codes.CONFLICT
+        return self._pause(at_least=asked or 0.0, waits=waits)
 
     def read(self, answer: httpx.Response) -> Any:  # noqa: ANN401 - as the request's
         """The answer that stands. Raises ``TallyError``."""
@@ -119,7 +130,10 @@ class Tries:
 
     def check_kind(self, answer: httpx.Response) -> None:
         """Raises ``TallyError`` unless an answer is of the media type that was asked for."""
-        kind, expected = answer.headers.get("Content-Type", "").partition(";")[0], self._request.media_type
+        self._check_kind(answer, self._request.media_type)
+
+    def _check_kind(self, answer: httpx.Response, expected: str) -> None:
+        kind = answer.headers.get("Content-Type", "").partition(";")[0]
         if kind != expected:
             raise self._unexpected(answer, f"{kind or 'nothing'} where {expected or 'nothing'} belongs")
 
@@ -144,13 +158,15 @@ class Tries:
             return _retry_after(answer.headers) is not None
         return status in _BUSY and self._repeatable
 
-    def _pause(self, *, at_least: float = 0.0) -> float | None:
-        """Before the next try, or None when this was the last."""
+    def _pause(self, *, at_least: float = 0.0, waits: bool = False) -> float | None:
+        """Before the next try, or None when this was the last. One that ``waits`` for an earlier one does not count."""
         retries = self._settings.retries
-        self._made += 1
-        longest = min(retries.first_pause_seconds * 2 ** (self._made - 1), retries.longest_pause_seconds)
+        doublings = min(self._made + self._waited, _MOST_DOUBLINGS)
+        self._made, self._waited = self._made + (not waits), self._waited + waits
+        longest = min(retries.first_pause_seconds * 2**doublings, retries.longest_pause_seconds)
         pause = max(longest * (0.5 + self._chance() / 2), at_least)
-        return pause if self._made < retries.tries and pause < self._deadline - self._now() else None
+        goes_on = waits or self._made < retries.tries
+        return pause if goes_on and pause < self._deadline - self._now() else None
 
     def _no_answer(self, why: str, status: int | None, cause: Exception | None) -> NoReturn:
         request, url = self._request, self._settings.base_url
@@ -197,6 +213,6 @@ def _retry_after(headers: httpx.Headers) -> float | None:
         return float(text)
     try:
         found = parsedate_to_datetime(text)
-    except ValueError:
+        return max((found - datetime.now(UTC)).total_seconds(), 0.0) if found.tzinfo else None
+    except (ValueError, OverflowError):
         return None
-    return max((found - datetime.now(UTC)).total_seconds(), 0.0) if found.tzinfo else None

@@ -40,7 +40,8 @@ Rounding = Literal["floor", "ceil", "half_even"]
 
 # More digits than any allowed number has before or after its point, and few enough to be read in no time.
 _MOST_DIGITS = 40
-_PLAIN_DECIMAL = re.compile(rf"[0-9]{{1,{_MOST_DIGITS}}}(\.[0-9]{{1,{_MOST_DIGITS}}})?")
+# A minus sign is read to be told that it is one too many.
+_PLAIN_DECIMAL = re.compile(rf"(-(?=.*[1-9]))?[0-9]{{1,{_MOST_DIGITS}}}(\.[0-9]{{1,{_MOST_DIGITS}}})?")
 
 
 def parse_amount(value: object, *, field: str = "amount", allow_zero: bool = False) -> int:

@@ -394,15 +394,29 @@ class Book:
         meter: str | None = None,
     ) -> None:
         """Pay ``amount`` into a lot of the wallet, with its entry; debt is repaid first, and a lapsed lot gives it on."""
-        lot.credits += amount
-        self.transfer(transaction, from_account, lot.id, amount)
-        self.entry(transaction, wallet, entry_type, amount, meter=meter)
-        self.enter_burn_order(wallet, lot)
+        self.credit(transaction, wallet, lot, amount, from_account, entry_type=entry_type, meter=meter)
         if lot.kind != COVER:  # What goes back to issuance at once pays nobody's debt.
             self.repay_debt(transaction, wallet, lot)
         self.lapse(transaction, wallet, lot)
         if lot.expires_at is not None and lot.available > 0:
             wallet.due_by(lot.expires_at)
+
+    def credit(
+        self,
+        transaction: Transaction,
+        wallet: Wallet,
+        lot: Lot,
+        amount: int,
+        from_account: int,
+        *,
+        entry_type: str,
+        meter: str | None = None,
+    ) -> None:
+        """Pay ``amount`` into a lot of the wallet, with its entry; whatever is to become of it is the caller's."""
+        lot.credits += amount
+        self.transfer(transaction, from_account, lot.id, amount)
+        self.entry(transaction, wallet, entry_type, amount, meter=meter)
+        self.enter_burn_order(wallet, lot)
 
     def enter_burn_order(self, wallet: Wallet, lot: Lot) -> None:
         """A lot that has credits again, or for the first time, may be drawn."""

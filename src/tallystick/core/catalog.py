@@ -268,7 +268,10 @@ class Referral:
 
 @dataclass(frozen=True, slots=True)
 class SandboxRates:
-    """What a sandbox's second costs, from the prices of its two meters, and the size it has by default."""
+    """What a sandbox's second costs, from the prices of its two meters, and the size it has by default.
+
+    Whoever uses none of a running sandbox for ``idle_warning_seconds`` is told so.
+    """
 
     unit: str
     vcpu_meter: str
@@ -278,6 +281,7 @@ class SandboxRates:
     default_vcpu: int
     default_memory_mib: int
     default_timeout_seconds: int
+    idle_warning_seconds: int = 600
 
 
 @dataclass(frozen=True, slots=True)

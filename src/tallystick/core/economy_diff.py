@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from tallystick.core.amounts import PICOS, format_amount
 from tallystick.core.catalog import Economy, Meter, Plan, Price
+from tallystick.core.decimals import format_units
 
 _NOBODY_YET = "nobody yet: it is new"
 
@@ -24,7 +25,7 @@ class Change:
     affects: str
 
     def __str__(self) -> str:
-        """Put it as one line: ``meter lookup: 1 → 2 credits; everyone who calls it``."""
+        """Put it as one line: ``meter lookup: 2 → 3 credits; everyone who calls it``."""
         old, new = self.old or "none", self.new or "none"
         first, _, rest = old.partition(" ")
         if rest and new.partition(" ")[2] == rest:
@@ -101,7 +102,7 @@ def _head_facts(economy: Economy) -> Iterator[_Fact]:
 def _gift_facts(economy: Economy) -> Iterator[_Fact]:
     for position, grant in enumerate(economy.sign_up, 1):
         expiry = f", expiring after {grant.expires_after}" if grant.expires_after else ""
-        amount = f"{format_amount(grant.amount_micros)} {grant.unit}"
+        amount = format_units(grant.amount_micros, grant.unit)
         text = f"{amount} as {grant.category}{expiry}: {grant.description}"
         affected = "customers who sign up from now on"
         yield _Fact(f"sign-up grant {position}", "", text, affected, affected)
@@ -121,8 +122,8 @@ def _gift_facts(economy: Economy) -> Iterator[_Fact]:
     if economy.referral:
         given = economy.referral
         text = (
-            f"{format_amount(given.referrer_micros)} {given.unit} for the referrer, "
-            f"{format_amount(given.referred_micros)} {given.unit} for the newcomer"
+            f"{format_units(given.referrer_micros, given.unit)} for the referrer, "
+            f"{format_units(given.referred_micros, given.unit)} for the newcomer"
         )
         yield _Fact("referral", "", text, "referrals from now on", "referrals from now on")
 
@@ -159,7 +160,7 @@ def _plan_facts(plan: Plan) -> Iterator[_Fact]:
 def _sale_facts(economy: Economy) -> Iterator[_Fact]:
     buyers = "purchases from now on"
     for pack in economy.packs.values():
-        text = f"{format_amount(pack.credits_micros)} {pack.unit} for {_usd(pack.price_usd_cents)}"
+        text = f"{format_units(pack.credits_micros, pack.unit)} for {_usd(pack.price_usd_cents)}"
         yield _Fact(f"pack {pack.name}", "", text, buyers, "purchases from now on: it cannot be bought")
         yield _Fact(f"pack {pack.name}", "title", pack.title, "what people see", "")
         if pack.stripe_price_env:
@@ -167,7 +168,7 @@ def _sale_facts(economy: Economy) -> Iterator[_Fact]:
     if economy.purchase:
         sale = economy.purchase
         text = (
-            f"{format_amount(sale.credits_per_usd_micros)} {sale.unit} for a dollar, "
+            f"{format_units(sale.credits_per_usd_micros, sale.unit)} for a dollar, "
             f"{_usd(sale.min_usd_cents)} to {_usd(sale.max_usd_cents)}"
         )
         yield _Fact("purchase", "", text, buyers, "purchases from now on: no free amounts")
@@ -228,6 +229,7 @@ def _task_facts(economy: Economy) -> Iterator[_Fact]:
         yield _Fact("sandbox", "meters", meters, "sandboxes made from now on", "")
         size = f"{rates.default_vcpu} vCPU, {rates.default_memory_mib} MiB, {rates.default_timeout_seconds} s"
         yield _Fact("sandbox", "default size", size, "sandboxes made from now on", "")
+        yield _Fact("sandbox", "idle warning", f"after {rates.idle_warning_seconds} s", "everyone", "")
 
 
 def _balance_facts(economy: Economy) -> Iterator[_Fact]:
@@ -243,14 +245,13 @@ def _balance_facts(economy: Economy) -> Iterator[_Fact]:
 
 
 def _price(price: Price) -> str:
-    """Put a price into words: ``1 credits``, ``0.002 credits each``, ``5 up to 100, then 4 credits each``."""
-    flat = format_amount(price.flat_micros)
+    """Put a price into words: ``1 credit``, ``0.002 credits each``, ``5 up to 100, then 4 credits each``."""
     if price.kind == "free":
         return f"free in {price.unit}"
     if price.kind == "flat":
-        return f"{flat} {price.unit}"
+        return format_units(price.flat_micros, price.unit)
     if price.kind == "per_unit":
-        base = f"{flat} {price.unit} and " if price.flat_micros else ""
+        base = f"{format_units(price.flat_micros, price.unit)} and " if price.flat_micros else ""
         return f"{base}{_picos(price.per_unit_picos)} {price.unit} each"
     steps = []
     for tier in price.tiers:

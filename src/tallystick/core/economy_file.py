@@ -428,6 +428,7 @@ def _read_sandbox(table: Table, meters: dict[str, Meter]) -> SandboxRates:
         default_vcpu=table.integer("default_vcpu", minimum=1, maximum=1024),
         default_memory_mib=table.integer("default_memory_mib", minimum=64, maximum=2**22),
         default_timeout_seconds=table.integer("default_timeout_seconds", minimum=1, maximum=_SECONDS_MAX),
+        idle_warning_seconds=table.integer("idle_warning_seconds", 600, minimum=1, maximum=_SECONDS_MAX),
     )
 
 

@@ -12,7 +12,7 @@ as it is.
 from collections.abc import Iterable, Sequence
 from typing import ClassVar, NamedTuple
 
-from tallystick.core.decimals import format_amount
+from tallystick.core.decimals import format_amount, format_units
 
 
 class Refusal(Exception):  # noqa: N818 - a refusal is an answer and no error of the program
@@ -261,6 +261,27 @@ class AgentPaused(Conflict):
         super().__init__(f"the agent {agent} takes no new tasks")
 
 
+class SandboxNotRunning(Conflict):
+    """Make another sandbox: this one has stopped, ``reason`` says why, and nothing was charged."""
+
+    code = "sandbox_not_running"
+
+    def __init__(self, status: str, reason: str | None = None) -> None:
+        """Take the status that it has, and why it stopped."""
+        because = f" ({reason})" if reason else ""
+        super().__init__(f"the sandbox is {status}{because}", sandbox_status=status, reason=reason)
+
+
+class SandboxElsewhere(Conflict):
+    """Send the request to a server on the machine that runs the sandbox: no other can reach into it."""
+
+    code = "sandbox_elsewhere"
+
+    def __init__(self) -> None:
+        """Say where it is."""
+        super().__init__("the sandbox runs on another machine")
+
+
 class PriceAboveMaximum(Conflict):
     """Look at the agent's price again, and send a higher ``max_price`` if that is worth it: nothing was held."""
 
@@ -270,7 +291,7 @@ class PriceAboveMaximum(Conflict):
     def __init__(self, *, unit: str, price: int, max_price: int) -> None:
         """Take both amounts in micro-units."""
         super().__init__(
-            f"a task costs {format_amount(price)} {unit}, more than the {format_amount(max_price)} allowed",
+            f"a task costs {format_units(price, unit)}, more than the {format_amount(max_price)} allowed",
             unit=unit,
             price=price,
             max_price=max_price,
@@ -286,7 +307,7 @@ class ExceedsRefundable(Refusal):
     def __init__(self, *, unit: str, requested: int, refundable: int) -> None:
         """Take both amounts in micro-units."""
         super().__init__(
-            f"{format_amount(requested)} {unit} is more than the {format_amount(refundable)} left to refund"
+            f"{format_units(requested, unit)} is more than the {format_amount(refundable)} left to refund"
             if refundable
             else "nothing is left to refund",
             unit=unit,
@@ -324,8 +345,8 @@ class NotCovered(Refusal):
         """Take amounts in micro-units; the shortfall is worked out unless it is given."""
         missing = required - available if shortfall is None else shortfall
         super().__init__(
-            f"{format_amount(required)} {unit} needed, {format_amount(available)} {unit} available "
-            f"in {limit_source}: {format_amount(missing)} {unit} short",
+            f"{format_units(required, unit)} needed, {format_units(available, unit)} available "
+            f"in {limit_source}: {format_units(missing, unit)} short",
             unit=unit,
             required=required,
             available=available,
@@ -400,6 +421,34 @@ class PlanRequired(Refusal):
         super().__init__(
             f"the plan {plan} does not include {right}{instead}", right=right, plan=plan, plans=list(plans)
         )
+
+
+class PlanLimitReached(Refusal):
+    """Ask for less, end what runs, or change to a plan with a higher limit."""
+
+    code = "plan_limit_reached"
+
+    def __init__(self, *, right: str, limit: int, asked: int, plan: str) -> None:
+        """Take what is limited, the most that the plan allows, what was asked for, and the plan."""
+        super().__init__(
+            f"the plan {plan} allows {limit} {right}, and this would be {asked}",
+            right=right,
+            limit=limit,
+            asked=asked,
+            plan=plan,
+        )
+
+
+class SandboxesUnavailable(Refusal):
+    """Ask the operator: the message says what this server lacks. Nothing was charged, and a repeat is safe."""
+
+    code = "sandboxes_unavailable"
+
+
+class SandboxFailed(Refusal):
+    """Look what became of it before you send the request again: nothing was charged, but code may have run."""
+
+    code = "sandbox_failed"
 
 
 # --- repeats ------------------------------------------------------------------------------------------------

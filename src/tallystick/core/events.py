@@ -26,6 +26,11 @@ TASK_EVENTS: Final = {
     )
 }
 
+SANDBOX_STARTED: Final = "sandbox.started"
+SANDBOX_STOPPED: Final = "sandbox.stopped"
+SANDBOX_ENDING: Final = "sandbox.ending"
+SANDBOX_IDLE: Final = "sandbox.idle"
+
 # Those that customers are written an e-mail about; the other types are for programs.
 MAILED_TYPES: Final = (
     "auto_refill.failed",
@@ -40,6 +45,8 @@ MAILED_TYPES: Final = (
     "payment.failed",
     "payment.refunded",
     "payment.succeeded",
+    SANDBOX_ENDING,
+    SANDBOX_IDLE,
 )
 EVENT_TYPES: Final = tuple(
     sorted(
@@ -53,13 +60,15 @@ EVENT_TYPES: Final = tuple(
             HOLD_EXPIRED,
             PING,
             PLAN_CHANGED,
+            SANDBOX_STARTED,
+            SANDBOX_STOPPED,
             *TASK_EVENTS.values(),
         }
     )
 )
 
 # A budget tells of itself when this much of it is spent, in percent, and again when all of it is.
-BUDGET_MARKS: Final = (80, 100)
+BUDGET_MARKS: Final = (50, 80, 100)
 
 
 class Event(NamedTuple):

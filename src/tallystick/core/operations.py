@@ -98,6 +98,7 @@ class ResolveResult(NamedTuple):
     economy: str | None
     created_at: int
     spends: tuple[Spend, ...] = ()
+    also_hold_id: int | None = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -119,6 +120,7 @@ class Operation(ABC):
     # What the store must load beside the customer's wallets and open lots.
     other_customer_id: int | None = None
     hold_id: int | None = None
+    also_hold_id: int | None = None
     charge_id: int | None = None
     grant_id: int | None = None
     task_id: int | None = None
@@ -347,7 +349,8 @@ class PlaceHold(PricedOperation):
 class Resolve(Operation):
     """Capture a hold for ``amounts`` (unit and micro-units), or release it where ``amounts`` is None.
 
-    Below the hold the rest is released; above it the difference is drawn like a charge, all of it or nothing.
+    Below the hold the rest is released; above it the difference is drawn like a charge, all of it or nothing. ``parts``
+    say for which meters, where the statement has a line for each. ``also_hold_id`` is captured with it, both or neither.
     """
 
     kind: ClassVar[str] = "capture"
@@ -355,32 +358,44 @@ class Resolve(Operation):
     is_admin: bool = False
     amounts: tuple[tuple[str, int], ...] | None = None
     quantity: int | None = None
+    parts: tuple[Part, ...] = ()
+    also_amounts: tuple[tuple[str, int], ...] = ()
+    also_parts: tuple[Part, ...] = ()
     status: str = "released"
 
     def apply(self, book: Book) -> ResolveResult:
         """Post what was used, void the rest, draw what was used beyond."""
-        hold = book.holds.get(self.hold_id or 0)
-        if hold is None or not (self.is_admin or hold.maker == self.maker):
-            raise errors.NotFound("hold", to_text("hold", self.hold_id or 0))
-        if hold.status != "open":
-            raise errors.HoldNotOpen(hold.status)
+        hold = self._open(book, self.hold_id)
         if self.amounts is None:
             wanted = {unit: 0 for unit, _ in hold.amounts}
             status = self.status
         else:
             wanted = dict(self.amounts)
             status = "captured"
-        extra = self._check_extra(book, hold, wanted)
+        resolved = [(hold, wanted, self.parts)]
+        if self.also_hold_id is not None:
+            also = self._open(book, self.also_hold_id)
+            if also is hold or also.customer_id != hold.customer_id:
+                raise errors.NotFound("hold", to_text("hold", also.id))
+            resolved.append((also, dict(self.also_amounts), self.also_parts))
+        extra = self._check_extra(book, resolved)
         transaction = self.begin(book, "capture" if status == "captured" else "release")
         transaction.subject_id = hold.id
         transaction.meter, transaction.category = hold.meter, hold.category
         transaction.quantity = hold.quantity if self.quantity is None else self.quantity
         transaction.economy = hold.economy
-        draws = resolve_hold(book, transaction, hold, wanted, status)
-        kept = [
-            (number, each, at, min(amount, wanted.get(each, 0))) for number, each, at, amount in hold.spends
-        ]
-        spends = (*kept, *count_spends(book, book_budgets(book, self), extra))
+        draws: list[Draw] = []
+        spends: list[Spend] = []
+        totals: dict[str, int] = {}
+        for each, used, parts in resolved:
+            draws += resolve_hold(book, transaction, each, used, status, parts=parts)
+            spends += [
+                (number, spent, at, min(amount, used.get(spent, 0)))
+                for number, spent, at, amount in each.spends
+            ]
+            for unit, amount in used.items():
+                totals[unit] = totals.get(unit, 0) + amount
+        spends += count_spends(book, book_budgets(book, self), extra)
         unit = hold.amounts[0][0]
         wallet = book.wallet(self.customer_id, unit)
         captured = wanted.get(unit, 0)
@@ -393,26 +408,39 @@ class Resolve(Operation):
             unit,
             captured,
             max(hold.amounts[0][1] - captured, 0),
-            tuple(wanted.items()),
+            tuple(totals.items()),
             wallet.balance,
             wallet.available(book.now),
             tuple(draws),
             hold.economy,
             transaction.at,
             tuple(spend for spend in spends if spend[3]),
+            self.also_hold_id,
         )
 
-    def _check_extra(self, book: Book, hold: Hold, wanted: dict[str, int]) -> dict[str, int]:
-        """What is captured beyond the hold must be there, or nothing is captured; gives it per unit.
+    def _open(self, book: Book, number: int | None) -> Hold:
+        hold = book.holds.get(number or 0)
+        if hold is None or not (self.is_admin or hold.maker == self.maker):
+            raise errors.NotFound("hold", to_text("hold", number or 0))
+        if hold.status != "open":
+            raise errors.HoldNotOpen(hold.status)
+        return hold
 
-        It is spent like a charge made now: in the budgets of now and in their current periods, not in those of the hold.
+    def _check_extra(
+        self, book: Book, resolved: list[tuple[Hold, dict[str, int], tuple[Part, ...]]]
+    ) -> dict[str, int]:
+        """What is captured beyond the holds must be there, or nothing is captured; gives it per unit.
+
+        It is spent like a charge made now: in the budgets of now and in their current periods, not in those of a hold.
         """
-        held = dict(hold.amounts)
         beyond: dict[str, int] = {}
-        for unit, amount in wanted.items():
-            extra = amount - held.get(unit, 0)
-            if extra <= 0:
-                continue
+        for hold, wanted, _ in resolved:
+            held = dict(hold.amounts)
+            for unit, amount in wanted.items():
+                extra = amount - held.get(unit, 0)
+                if extra > 0:
+                    beyond[unit] = beyond.get(unit, 0) + extra
+        for unit, extra in beyond.items():
             wallet = book.wallet(self.customer_id, unit)
             if wallet.frozen_at is not None:
                 raise errors.WalletFrozen(unit)
@@ -421,12 +449,17 @@ class Resolve(Operation):
                     budget.check(extra)
             if wallet.cover_id is None:
                 require(book, wallet, extra)
-            beyond[unit] = extra
         return beyond
 
 
 def resolve_hold(
-    book: Book, transaction: Transaction, hold: Hold, wanted: dict[str, int], status: str
+    book: Book,
+    transaction: Transaction,
+    hold: Hold,
+    wanted: dict[str, int],
+    status: str,
+    *,
+    parts: Sequence[Part] = (),
 ) -> list[Draw]:
     """Post ``wanted`` per unit from the hold's legs, in their order, and void the rest. The extra was checked before."""
     draws: list[Draw] = []
@@ -447,7 +480,9 @@ def resolve_hold(
             draws += _draw_extra(book, transaction, wallet, extra)
         captured = wanted.get(unit, 0)
         if status == "captured":
-            book.entry(transaction, wallet, "usage", -captured, category=hold.category, meter=hold.meter)
+            whole = (hold.category, hold.meter, captured)
+            for category, meter, amount in _lines_of(parts, unit) or [whole]:
+                book.entry(transaction, wallet, "usage", -amount, category=category, meter=meter)
         book.touched[wallet.id] = wallet
         for budget_id, spent_unit, period_at, _ in hold.spends:
             if spent_unit == unit and captured < held_amount:
@@ -456,6 +491,11 @@ def resolve_hold(
     hold.status, hold.resolved_at, hold.resolved_by = status, transaction.at, transaction.id
     book.resolved.append(hold)
     return draws
+
+
+def _lines_of(parts: Sequence[Part], unit: str) -> list[tuple[str | None, str | None, int]]:
+    """What the statement says of the parts in one unit: category, meter and amount of each."""
+    return [(each.category, each.meter, each.amount) for each in parts if each.unit == unit]
 
 
 def _lapse_legs(book: Book, transaction: Transaction, hold: Hold) -> None:

@@ -2,6 +2,8 @@
 
 - What goes back comes from the platform's fee in proportion, and from the owner; both sides make up the amount exactly.
 - What was paid for stays so: credits come back to the lots that gave them, and as free ones where free ones paid.
+- The budgets that counted the price have the room of what comes back again, in the period that counted it. A sub-task's
+  price comes back to what its parent holds while that goes on, and the budgets go on counting it there.
 """
 
 from dataclasses import dataclass
@@ -10,9 +12,9 @@ from typing import ClassVar
 from tallystick.core import errors
 from tallystick.core.amounts import pro_rata_floor
 from tallystick.core.book import Book
-from tallystick.core.holdings import MAX_BALANCE, Lot, Task, Wallet
+from tallystick.core.holdings import MAX_BALANCE, Lot, Spend, Task, Wallet
 from tallystick.core.settlement import new_grant
-from tallystick.core.tasks import TaskResult, TaskStep
+from tallystick.core.tasks import Legs, TaskResult, TaskStep, hold_more, open_parent
 from tallystick.core.words import FEES, LOT
 
 
@@ -67,7 +69,8 @@ def _pay_back(operation: TaskStep, book: Book, task: Task, amount: int) -> TaskR
 
     The share is rounded down, so that what is finer than a micro-unit stays with the platform. What the owner has spent of
     its earnings already is taken from what else it has, and owed beyond that. Nobody knows what a debt will be repaid
-    with: so what is owed, or comes from free credits, comes back as free credits.
+    with: so what is owed, or comes from free credits, comes back as free credits. The parent of a sub-task, while it goes
+    on, holds what came back, whatever the payer owes.
     """
     wallet, owner = book.wallet(task.payer_id, task.unit), book.wallet(task.owner_id, task.unit)
     if wallet.balance + amount > MAX_BALANCE:
@@ -77,6 +80,8 @@ def _pay_back(operation: TaskStep, book: Book, task: Task, amount: int) -> TaskR
     fees = book.system_account(task.unit, FEES)
     of_fee = pro_rata_floor(amount, task.paid, task.fee)
     left = {True: of_fee, False: amount - of_fee}
+    parent = open_parent(book, task, transaction.at)
+    come_back: Legs = []
     for lot, account, moved in reversed(book.payments[task.id]):
         from_fees = account == fees
         take = min(moved, left[from_fees])
@@ -97,13 +102,27 @@ def _pay_back(operation: TaskStep, book: Book, task: Task, amount: int) -> TaskR
                     priority=lot.priority,
                     expires_at=lot.expires_at,
                 )
-            book.open_lot(transaction, wallet, target, part, source, entry_type="refund")
+            pay_in = book.open_lot if parent is None else book.credit
+            pay_in(transaction, wallet, target, part, source, entry_type="refund")
+            come_back.insert(0, (target, part))
     if amount > of_fee:
         book.entry(transaction, owner, "clawback", of_fee - amount, category="task_credit")
     task.status, task.refunded = "refunded", amount
     if task.disputed_at is None:
         task.disputed_at = transaction.at
-    return operation.done(book, task, transaction)
+    spends = _uncounted(book, task, amount)
+    if parent is None:
+        for budget_id, _, period_at, back in spends:
+            book.count_budget(budget_id, period_at, -back)
+    else:
+        hold_more(book, transaction, parent, come_back, spends)
+    return operation.done(book, task, transaction, spends=spends)
+
+
+def _uncounted(book: Book, task: Task, amount: int) -> tuple[Spend, ...]:
+    """What each budget that counted the task's price has again, in the period in which it counted it."""
+    hold = book.holds[task.hold_id or 0]  # The last one, which the settlement captured.
+    return tuple((number, unit, at, min(amount, counted)) for number, unit, at, counted in hold.spends)
 
 
 def _from_owner(

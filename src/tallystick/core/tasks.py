@@ -423,17 +423,33 @@ def time_out(book: Book, transaction: Transaction, hold: Hold) -> bool:
 
 def give_back(book: Book, transaction: Transaction, task: Task, hold: Hold, status: str) -> None:
     """What a task held goes back to the task that it was a part of, while that goes on, or else to the wallet."""
-    parent = None if task.parent_id is None else book.tasks.get(task.parent_id)
-    theirs = open_hold(book, parent)
-    if parent is None or theirs is None or parent.expires_at <= transaction.at:
+    parent = open_parent(book, task, transaction.at)
+    if parent is None:
         resolve_hold(book, transaction, hold, {task.unit: 0}, status)
         return
     _void(book, transaction, hold, status)
-    spends = [
+    hold_more(book, transaction, parent, hold.legs, hold.spends)
+
+
+def open_parent(book: Book, task: Task, at: int) -> Task | None:
+    """The task that this is a part of, while it goes on and holds what its parts may cost."""
+    parent = None if task.parent_id is None else book.tasks.get(task.parent_id)
+    if parent is None or open_hold(book, parent) is None or parent.expires_at <= at:
+        return None
+    return parent
+
+
+def hold_more(
+    book: Book, transaction: Transaction, task: Task, legs: Legs, counted: tuple[Spend, ...]
+) -> None:
+    """A task holds what came back of one of its parts, too; its budgets have counted that, and go on counting it."""
+    hold = open_hold(book, task)
+    assert hold is not None
+    spends = tuple(
         (number, unit, at, amount + back[3])
-        for (number, unit, at, amount), back in zip(theirs.spends, hold.spends, strict=True)
-    ]
-    _replace_hold(book, transaction.caller, parent, theirs, _joined(theirs.legs, hold.legs), tuple(spends))
+        for (number, unit, at, amount), back in zip(hold.spends, counted, strict=True)
+    )
+    _replace_hold(book, transaction.caller, task, hold, _joined(hold.legs, legs), spends)
 
 
 def _joined(legs: Legs, more: Legs) -> Legs:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final, Protocol
 
 import anyio.to_thread
@@ -35,7 +36,8 @@ def caller_of(tally: Tally, callers: Callers) -> Caller:
     token = callers.token()
     if token is None:
         raise errors.NotAuthenticated("log in with user_login, or start the server with TALLY_API_KEY set")
-    return look_up(tally, token)
+    caller = look_up(tally, token)
+    return replace(caller, door="mcp") if caller.is_admin else caller
 
 
 def resource_of(tally: Tally) -> str:

@@ -19,6 +19,7 @@ from tallystick.mcp.callers import Callers, caller_of
 from tallystick.mcp.logins import ServiceDoor, register_logins
 from tallystick.mcp.refusals import Refusing
 from tallystick.mcp.resources import register_resources
+from tallystick.mcp.sandboxes import SandboxTools, register_sandboxes
 from tallystick.mcp.tools import FOR_SERVICES, Tools, register
 
 _INSTRUCTIONS = (
@@ -67,5 +68,7 @@ def build(tally: Tally, callers: Callers, *, auth: AuthProvider | None = None) -
     tools = Tools(tally, callers)
     register_logins(server, ServiceDoor(tally, callers))
     register(server, tools)
+    if tally.sandboxes.are_there:
+        register_sandboxes(server, SandboxTools(tally, callers))
     register_resources(server, tools, tally.context.economy)
     return server

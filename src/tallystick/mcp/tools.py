@@ -12,7 +12,7 @@ from pydantic import Field
 
 from tallystick.bootstrap import Tally
 from tallystick.core import errors
-from tallystick.core.decimals import format_amount
+from tallystick.core.decimals import format_units
 from tallystick.core.times import format_rfc3339
 from tallystick.mcp import answers
 from tallystick.mcp.callers import Callers, caller_of
@@ -102,7 +102,7 @@ class Tools:
             return answer.value
 
         made = await anyio.to_thread.run_sync(create)
-        message = f"Pay {amount:.2f} USD for {format_amount(made.credits)} credits."
+        message = f"Pay {amount:.2f} USD for {format_units(made.credits, 'credits')}."
         asked = await offer_to_pay(context, made.url, message=message, name=key)
         return answers.payment_link(made) if asked is None else cast("answers.PaymentLink", asked)
 
@@ -157,7 +157,7 @@ class Tools:
             Literal["challenge", "app_usage", "referral"], Field(description="What kind of earning it is")
         ],
     ) -> answers.Earned:
-        """Award credits to a user. For services and admins. Send an idempotency key in _meta to award a fact once."""
+        """Award credits to a user. For services and admins. An idempotency key in _meta names a fact, awarded once."""
         made = self._tally.rewards.earn(
             self._caller(),
             customer=user_id,

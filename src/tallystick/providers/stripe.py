@@ -15,7 +15,8 @@ import stripe
 from stripe.params import CustomerCreateParams
 
 from tallystick.core.times import HOUR, MINUTE, SECOND
-from tallystick.ports import (
+from tallystick.ports import ProviderRefused
+from tallystick.ports.payments import (
     Card,
     CardOrder,
     Checkout,
@@ -23,7 +24,6 @@ from tallystick.ports import (
     Event,
     Invoice,
     Payment,
-    ProviderRefused,
     Refund,
     Subscription,
 )

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from tallystick.ports import Decline
+from tallystick.ports.payments import Decline
 
 _AUTHENTICATION: Final = frozenset(
     {

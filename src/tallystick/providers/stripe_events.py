@@ -11,7 +11,7 @@ from typing import Any, Final
 import stripe
 
 from tallystick.core.times import SECOND
-from tallystick.ports import Event, SignatureInvalid, Subject
+from tallystick.ports.payments import Event, SignatureInvalid, Subject
 from tallystick.providers.stripe_orders import REFERENCE
 
 TOLERANCE_SECONDS: Final = 300

@@ -12,7 +12,7 @@ from stripe.params import PaymentIntentCreateParams, SubscriptionUpdateParams
 from stripe.params.checkout import SessionCreateParams, SessionCreateParamsLineItem
 
 from tallystick.core.times import HOUR, MINUTE, SECOND
-from tallystick.ports import CardOrder, CheckoutOrder
+from tallystick.ports.payments import CardOrder, CheckoutOrder
 
 REFERENCE: Final = "reference"
 KEY: Final = "key"

@@ -11,7 +11,7 @@ from typing import Any, Final, Protocol
 import stripe
 
 from tallystick.core.times import SECOND
-from tallystick.ports import (
+from tallystick.ports.payments import (
     Card,
     ChargeStatus,
     Checkout,

@@ -15,7 +15,7 @@ from tallystick.services.context import Answer, Caller, Context
 from tallystick.services.customers import Customers
 from tallystick.services.pages import Page, check_limit, page_of, position_of
 from tallystick.services.pricing import Number
-from tallystick.services.requests import check_text
+from tallystick.services.requests import check_name, check_text
 from tallystick.store import agents as store
 from tallystick.store.agents import AgentRow, Wanted
 
@@ -65,7 +65,7 @@ class Agents:
         wanted = AgentRow(
             id=self._context.new_id(),
             customer_id=self._customers.resolve(caller, customer),
-            name=_name(name),
+            name=check_name(name, field="name", most=MAX_NAME),
             description=check_text(description or None, field="description", most=MAX_DESCRIPTION),
             unit=economy.unit(unit).name if unit is not None else economy.primary_unit,
             price=_price(price_per_task),
@@ -139,21 +139,25 @@ class Agents:
         unit: str | None = None,
         status: str | None = None,
         owner: str | None = None,
+        of_others: bool = False,
         limit: int = 20,
         cursor: str | None = None,
     ) -> Page[AgentRow]:
         """Agents, newest first: by a text of name or description, a capability, a highest price, their owner.
 
-        ``owner`` is a customer, or ``me``. Everybody may know of every agent.
+        ``owner`` is a customer, or ``me``; ``of_others`` leaves the caller's own out. Everybody may know of every agent.
         """
         if status is not None and status not in STATUSES:
             raise errors.ValidationFailed([("status", f"expected one of {', '.join(STATUSES)}")])
         economy = self._context.economy()
         wanted = Wanted(
             customer_id=self._owner(caller, owner),
+            not_customer_id=caller.customer_id if of_others else None,
             status=status,
             text=check_text(text or None, field="q", most=MAX_NAME),
-            capability=None if capability is None else _capability(capability),
+            capability=None
+            if capability is None
+            else check_name(capability, field="capability", most=MAX_NAME),
             unit=None if unit is None else economy.unit(unit).name,
             max_price=None
             if max_price is None
@@ -180,7 +184,7 @@ def _changed(row: AgentRow, changes: Changes) -> AgentRow:
     description = changes.description
     return replace(
         row,
-        name=row.name if changes.name is None else _name(changes.name),
+        name=row.name if changes.name is None else check_name(changes.name, field="name", most=MAX_NAME),
         description=row.description
         if description is None
         else check_text(description or None, field="description", most=MAX_DESCRIPTION),
@@ -196,13 +200,6 @@ def _terms(row: AgentRow) -> tuple[object, ...]:
     return row.description, row.unit, row.price, row.capabilities
 
 
-def _name(name: str) -> str:
-    found = check_text(name, field="name", most=MAX_NAME)
-    if found is None or not found.isprintable() or found != found.strip():
-        raise errors.ValidationFailed([("name", "expected printable characters without blanks around them")])
-    return found
-
-
 def _price(price: Number) -> int:
     return parse_amount(price, field="price_per_task", allow_zero=True)
 
@@ -210,11 +207,4 @@ def _price(price: Number) -> int:
 def _capabilities(words: Sequence[str]) -> tuple[str, ...]:
     if len(words) > MAX_CAPABILITIES:
         raise errors.ValidationFailed([("capabilities", f"expected at most {MAX_CAPABILITIES}")])
-    return tuple(dict.fromkeys(_capability(word) for word in words))
-
-
-def _capability(word: str) -> str:
-    found = check_text(word, field="capabilities", most=MAX_NAME)
-    if found is None or not found.isprintable() or found != found.strip():
-        raise errors.ValidationFailed([("capabilities", "expected words of printable characters")])
-    return found
+    return tuple(dict.fromkeys(check_name(word, field="capabilities", most=MAX_NAME) for word in words))

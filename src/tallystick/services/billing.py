@@ -77,15 +77,17 @@ class Balance:
     grants: tuple[GrantView, ...]
 
     @property
-    def expires_next(self) -> tuple[int, int] | None:
-        """When the next credits that can be spent expire, and how many; None where none do."""
-        ending = [
-            (each.expires_at, each.remaining - each.held)
-            for each in self.grants
-            if each.expires_at is not None and each.remaining > each.held
-        ]
-        first = min((at for at, _ in ending), default=None)
-        return None if first is None else (first, sum(amount for at, amount in ending if at == first))
+    def expires_next(self) -> tuple[int, int, int] | None:
+        """When the next credits expire, how many of those that can be spent, and how many of those that are held.
+
+        None where none do.
+        """
+        ending = [each for each in self.grants if each.expires_at is not None and each.remaining]
+        first = min((each.expires_at for each in ending if each.expires_at is not None), default=None)
+        if first is None:
+            return None
+        held = sum(each.held for each in ending if each.expires_at == first)
+        return first, sum(each.remaining for each in ending if each.expires_at == first) - held, held
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +112,10 @@ class EntryView:
 
 @dataclass(frozen=True, slots=True)
 class Day:
-    """What a day (UTC) spent, less what it got back, and earned; ``by_meter`` splits what was spent."""
+    """What a day (UTC) spent, less what of that came back on whichever day, and earned.
+
+    ``by_meter`` splits what was spent. Nothing is ever below zero.
+    """
 
     date: str
     spent: int
@@ -272,7 +277,7 @@ class Billing:
                 connection, wallet.id, last=wallet.sequence, start=start, end=day_start(now) + DAY
             )
         days = tuple(
-            _day(at, [row for row in rows if row.day_at == at])
+            _day(at, [row for row in rows if row.counts_at == at])
             for at in range(start, day_start(now) + 1, DAY)
         )
         by_meter: dict[str, int] = {}
@@ -375,7 +380,17 @@ def _day(at: int, rows: list[statements.DayRow]) -> Day:
                 by_meter[row.meter] = by_meter.get(row.meter, 0) + amount
         elif row.type in EARNED_CATEGORIES:
             earned += amount
-    return Day(f"{to_datetime(at):%Y-%m-%d}", spent, earned, by_meter)
+    return Day(f"{to_datetime(at):%Y-%m-%d}", spent, earned, _settled(by_meter))
+
+
+def _settled(by_meter: dict[str, int]) -> dict[str, int]:
+    """A refund is booked on its charge's first meter: what exceeds that one's share was spent on the others."""
+    over = -sum(spent for spent in by_meter.values() if spent < 0)
+    settled = {}
+    for meter, spent in sorted(by_meter.items(), key=lambda each: -each[1]):
+        settled[meter] = max(spent - over, 0)
+        over = max(over - max(spent, 0), 0)
+    return {meter: settled[meter] for meter in by_meter}
 
 
 def _hold(row: holds.HoldRow) -> HoldView:
@@ -408,7 +423,12 @@ def _receipt(connection: Connection, row: holds.HoldRow) -> HoldReceipt | None:
     if posted is None or posted.result is None:
         return None
     result: ResolveResult = decode_result(posted.kind, posted.result)
-    return HoldReceipt(result.id, result.unit, result.captured, result.balance, result.created_at)
+    if result.hold_id == row.id:
+        return HoldReceipt(result.id, result.unit, result.captured, result.balance, result.created_at)
+    # It was captured with another hold, which the answer is about.
+    unit = row.amounts[0][0]
+    balances = {line.unit: line.balance_after for line in explanations.lines(connection, result.id)}
+    return HoldReceipt(result.id, unit, row.captured or 0, balances[unit], result.created_at)
 
 
 def _metadata(text: str | None) -> Mapping[str, Any]:

@@ -19,6 +19,8 @@ from tallystick.core.operations import (
 )
 from tallystick.services.context import Answer, Caller, Context
 from tallystick.services.customers import Customers
+from tallystick.services.operator_outcomes import refunded
+from tallystick.services.operator_record import Deed, commit
 from tallystick.services.pricing import Number, Pricing, Usage, also_of, require_service
 from tallystick.services.requests import check_text, idempotency_fields
 from tallystick.store import journal
@@ -111,7 +113,15 @@ class Charges:
         operation = self.refund_order(
             caller, charge_id, amount=amount, unit=unit, reason=reason, idempotency_key=idempotency_key
         )
-        return self._pricing.finish(operation, self._context.commit.run(operation))
+        deed = Deed(
+            action="refund_charge",
+            customer_id=operation.customer_id,
+            subject=charge_id,
+            terms={"amount": None if amount is None else str(amount), "unit": unit},
+            reason=reason,
+            tell=refunded,
+        )
+        return self._pricing.finish(operation, commit(self._context, caller, operation, deed))
 
     def refund_order(
         self,

@@ -16,7 +16,7 @@ from tallystick.core import errors
 from tallystick.core.catalog import Economy, Pack
 from tallystick.core.ids import from_text, to_text
 from tallystick.core.times import HOUR, MINUTE, add
-from tallystick.ports import CheckoutOrder, PaymentProvider
+from tallystick.ports.payments import CheckoutOrder, PaymentProvider
 from tallystick.services.context import Answer, Caller, Context
 from tallystick.services.customers import Customers
 from tallystick.services.fulfilment import Fulfilment

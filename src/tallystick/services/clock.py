@@ -49,6 +49,11 @@ class Clock:
                 self._guard.release()
         return self._source() + self._offset
 
+    def ahead(self) -> int:
+        """By how many microseconds the test clock is ahead: what lives in real time has lived as much more."""
+        self.now()
+        return self._offset
+
     def stored_offset(self) -> int:
         """How far the test clock is ahead, in microseconds."""
         with self._database.read() as connection:

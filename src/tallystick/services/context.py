@@ -53,6 +53,7 @@ class Caller:
     user_id: int | None = None
     key_id: int | None = None
     key_has_budget: bool = False
+    door: str | None = None  # of an admin, where what it does is to be written down
 
     @property
     def is_admin(self) -> bool:

@@ -40,8 +40,9 @@ class DaySums:
     def between(
         self, connection: Connection, wallet_id: int, *, last: int, start: int, end: int
     ) -> list[DayRow]:
-        """The sums of the days from ``start`` on and before ``end``, both the first moment of a day (UTC).
+        """The sums of what counts for the days from ``start`` on and before ``end``, both the first moment of a day (UTC).
 
+        Whatever counts for a day was booked on it or later: nothing before ``start`` has to be read.
         ``last`` is the sequence of the wallet's last entry.
         """
         with self._lock:
@@ -51,7 +52,7 @@ class DaySums:
         after, upto = statements.span(connection, wallet_id, last=last, start=kept.open_at, end=end)
         rows = [*kept.rows, *statements.by_day(connection, wallet_id, after=after, upto=upto)]
         self._keep(wallet_id, kept, rows, end)
-        return [row for row in rows if start <= row.day_at]
+        return [row for row in rows if start <= row.counts_at]
 
     def _keep(self, wallet_id: int, kept: _Kept, rows: list[DayRow], end: int) -> None:
         open_at = max((row.day_at for row in rows), default=kept.open_at)

@@ -20,6 +20,7 @@ from tallystick.core.ids import from_text, to_text
 from tallystick.core.times import HOUR, Micros
 from tallystick.services.context import Caller, Context
 from tallystick.services.customers import Customers
+from tallystick.services.once import Claim
 from tallystick.services.pages import DEFAULT_LIMIT, Page, check_limit, page_of, position_of
 from tallystick.services.requests import check_text
 from tallystick.store import deliveries, notifications
@@ -89,8 +90,12 @@ class Endpoints:
         customer: str | None = None,
         types: Sequence[str] = (),
         description: str | None = None,
+        claim: Claim | None = None,
     ) -> WithSecret:
-        """A new endpoint for these types, or for all where none is named. Its secret is shown this once."""
+        """A new endpoint for these types, or for all where none is named. Its secret is shown this once.
+
+        ``claim`` takes the form that asks for it, in the same transaction.
+        """
         owner = self._owner(caller, customer)
         row = EndpointRow(
             id=self._context.new_id(),
@@ -109,6 +114,8 @@ class Endpoints:
         )
 
         def work(connection: Connection) -> None:
+            if claim is not None:
+                claim(connection)
             if store.count(connection, customer_id=owner) >= MAX_ENDPOINTS:
                 raise errors.Conflict(f"there are {MAX_ENDPOINTS} endpoints already: delete one first")
             store.add(connection, row)
@@ -182,16 +189,25 @@ class Endpoints:
 
         return self._context.database.transact(work)
 
-    def rotate(self, caller: Caller, endpoint: str) -> WithSecret:
-        """A new secret, shown this once. The one before signs too for a day, so that receivers can be changed meanwhile."""
+    def rotate(self, caller: Caller, endpoint: str, *, claim: Claim | None = None) -> WithSecret:
+        """A new secret, shown this once. The one before signs too for a day, so that receivers can be changed meanwhile.
+
+        ``claim`` takes the form that asks for it, in the same transaction.
+        """
         secret = self._new_secret()
         until = self._context.now() + BOTH_SIGN_FOR
-        row = self._change(
-            caller,
-            endpoint,
-            lambda row: {"secret": secret, "previous_secret": row.secret, "previous_until": until},
-        )
-        return WithSecret(row, secret)
+
+        def work(connection: Connection) -> EndpointInfo:
+            if claim is not None:
+                claim(connection)
+            return self._change_within(
+                connection,
+                caller,
+                endpoint,
+                lambda row: {"secret": secret, "previous_secret": row.secret, "previous_until": until},
+            )
+
+        return WithSecret(self._context.database.transact(work), secret)
 
     def delete(self, caller: Caller, endpoint: str) -> None:
         """Send nothing there any more, for good."""

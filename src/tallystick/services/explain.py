@@ -6,7 +6,7 @@ result. A balance as of a moment is worked out anew from the transfers, not from
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
@@ -83,12 +83,22 @@ class BalanceChange:
 
 @dataclass(frozen=True, slots=True)
 class RefundLine:
-    """One refund of the charge."""
+    """One refund of a charge."""
 
     id: int
+    charge_id: int
     date: int
     amounts: tuple[tuple[str, int], ...]
     reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class UnitRefund:
+    """What of a charge in one unit went back, and what still can."""
+
+    unit: str
+    refunded: int
+    refundable: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +118,7 @@ class Explanation:
 
 @dataclass(frozen=True, slots=True)
 class ChargeView:
-    """A charge or the capture of a hold. ``amounts`` is in every unit, the other figures are in ``unit``."""
+    """A charge or the capture of a hold. ``amounts`` and ``refunds`` are of every unit, the other figures in ``unit``."""
 
     id: int
     customer_id: int
@@ -123,6 +133,7 @@ class ChargeView:
     balance: int
     refunded: int
     refundable: int
+    refunds: tuple[UnitRefund, ...]
     agent: str | None
     description: str | None
     metadata: Mapping[str, Any]
@@ -234,6 +245,10 @@ class Explain:
             balance=next((each.after for each in balances if each.unit == unit), 0),
             refunded=refunded.get(unit, 0),
             refundable=amount - refunded.get(unit, 0),
+            refunds=tuple(
+                UnitRefund(each, refunded.get(each, 0), cost - refunded.get(each, 0))
+                for each, cost in amounts.items()
+            ),
             agent=found.agent,
             description=found.description,
             metadata={} if found.metadata is None else msgspec.json.decode(found.metadata),
@@ -305,7 +320,7 @@ def _lots(
     connection: Connection, found: Posted
 ) -> tuple[tuple[LotDraw, ...], tuple[RefundLine, ...], dict[str, int]]:
     """The lots that paid, the refunds, and what was refunded per unit."""
-    made, returned = explanations.refunds(connection, found.id)
+    made, returned = explanations.refunds(connection, [found.id])
     back = _totals((leg.grant_id, leg.amount) for leg in returned)
     drawn = _totals(
         ((leg.grant_id, leg.unit), leg.amount) for leg in explanations.draws(connection, found.id)
@@ -326,18 +341,27 @@ def _lots(
         )
         for (grant_id, unit), amount in drawn.items()
     )
-    refunds = tuple(
+    return lots, refund_lines(made, returned), _totals((leg.unit, leg.amount) for leg in returned)
+
+
+def refund_lines(
+    made: Sequence[explanations.Posted], returned: Sequence[explanations.Leg]
+) -> tuple[RefundLine, ...]:
+    """Refunds with what each gave back by unit."""
+    amounts: dict[int, dict[str, int]] = {}
+    for leg in returned:
+        sums = amounts.setdefault(leg.transaction_id, {})
+        sums[leg.unit] = sums.get(leg.unit, 0) + leg.amount
+    return tuple(
         RefundLine(
             id=row.id,
+            charge_id=row.subject_id or 0,
             date=row.at,
-            amounts=tuple(
-                _totals((leg.unit, leg.amount) for leg in returned if leg.transaction_id == row.id).items()
-            ),
+            amounts=tuple(amounts.get(row.id, {}).items()),
             reason=row.description,
         )
         for row in made
     )
-    return lots, refunds, _totals((leg.unit, leg.amount) for leg in returned)
 
 
 def _balances(booked: list[explanations.Line]) -> tuple[BalanceChange, ...]:

@@ -20,7 +20,8 @@ from tallystick.core.adjustments import ClawBack, Grant, Reinstate, SetFrozen
 from tallystick.core.amounts import MICROS_PER_CENT
 from tallystick.core.ids import to_text
 from tallystick.core.operations import Operation
-from tallystick.ports import Dispute, OutcomeUnknown, PaymentProvider
+from tallystick.ports import OutcomeUnknown
+from tallystick.ports.payments import Dispute, PaymentProvider
 from tallystick.services import payment_notices
 from tallystick.services.context import Context
 from tallystick.services.payment_state import Facts, Verdict, judge, next_look

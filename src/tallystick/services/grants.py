@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final, Literal, TypeAlias
@@ -18,15 +18,18 @@ from tallystick.core.adjustments import (
     VoidGrant,
 )
 from tallystick.core.amounts import parse_amount
+from tallystick.core.decimals import format_amount
 from tallystick.core.ids import from_text
 from tallystick.core.operations import Operation
 from tallystick.core.words import GRANT_CATEGORIES, origin_of
 from tallystick.services.context import Answer, Caller, Context
 from tallystick.services.customers import Customers
 from tallystick.services.due import settle_if_due
+from tallystick.services.operator_outcomes import clawed_back, froze, granted, thawed, voided
+from tallystick.services.operator_record import Deed, commit
 from tallystick.services.pages import DEFAULT_LIMIT, Page, check_limit, page_of, position_of
 from tallystick.services.pricing import require_service
-from tallystick.services.requests import check_text, idempotency_fields
+from tallystick.services.requests import check_metadata, check_text, idempotency_fields
 from tallystick.store import grants as store
 from tallystick.store import payments
 
@@ -82,6 +85,7 @@ class Grants:
         priority: int | None = None,
         reason: str | None = None,
         reference: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
         idempotency_key: str | None,
     ) -> Answer[GrantResult]:
         """Give a customer credits with terms of their own, now or from ``effective_at`` on.
@@ -100,9 +104,12 @@ class Grants:
             priority=priority,
             reason=reason,
             reference=reference,
+            metadata=metadata,
             idempotency_key=idempotency_key,
         )
-        return self._run(operation)
+        terms = {"amount": format_amount(operation.amount), "unit": operation.unit, "category": category}
+        until = None if expires_at is None else str(expires_at)
+        return self._run(caller, "grant", operation, granted, terms={**terms, "expires_at": until})
 
     def order(
         self,
@@ -118,6 +125,7 @@ class Grants:
         priority: int | None = None,
         reason: str | None = None,
         reference: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
         idempotency_key: str | None,
     ) -> Grant:
         """The operation that ``create`` posts, for whoever posts it with rows of its own."""
@@ -137,6 +145,7 @@ class Grants:
             priority,
             reason,
             reference,
+            *(() if metadata is None else (metadata,)),
         )
         return Grant(
             customer_id=self._customers.resolve(caller, customer),
@@ -155,6 +164,7 @@ class Grants:
             expires_at=None if expires_at is None else _whole("expires_at", expires_at, LATEST_MICROS),
             description=check_text(reason, field="reason"),
             reference=check_text(reference, field="reference"),
+            metadata=check_metadata(metadata),
             **idempotency_fields(caller, idempotency_key, "grant", content),
         )
 
@@ -191,7 +201,7 @@ class Grants:
             description=check_text(reason, field="reason"),
             **idempotency_fields(caller, idempotency_key, "void", (grant_id, reason)),
         )
-        return self._run(operation)
+        return self._run(caller, "void_grant", operation, voided, subject=grant_id)
 
     def claw_back(
         self,
@@ -214,7 +224,8 @@ class Grants:
             description=check_text(reason, field="reason"),
             **idempotency_fields(caller, idempotency_key, "clawback", (grant_id, micros, reason)),
         )
-        return self._run(operation)
+        terms = {"amount": format_amount(operation.amount)}
+        return self._run(caller, "claw_back", operation, clawed_back, subject=grant_id, terms=terms)
 
     def _owner(self, grant_id: str) -> tuple[int, int]:
         number = from_text("grant", grant_id)
@@ -225,8 +236,25 @@ class Grants:
                 return number, row.customer_id
         raise errors.NotFound("grant", grant_id)
 
-    def _run(self, operation: Operation) -> Answer[Any]:
-        outcome = self._context.commit.run(operation)
+    def _run(
+        self,
+        caller: Caller,
+        action: str,
+        operation: Operation,
+        tell: Callable[[Any], str],
+        *,
+        subject: str | None = None,
+        terms: Mapping[str, str | None] | None = None,
+    ) -> Answer[Any]:
+        deed = Deed(
+            action=action,
+            customer_id=operation.customer_id,
+            subject=subject,
+            terms=terms or {},
+            reason=operation.description,
+            tell=tell,
+        )
+        outcome = commit(self._context, caller, operation, deed)
         return Answer(outcome.value(), outcome.replayed)
 
 
@@ -257,7 +285,14 @@ class Wallets:
             self._context.database.transact(
                 lambda connection: payments.keep_frozen(connection, operation.customer_id, operation.unit)
             )
-        result: FreezeResult = self._context.commit.run(operation).value()
+        deed = Deed(
+            action="freeze" if frozen else "thaw",
+            customer_id=operation.customer_id,
+            terms={"unit": operation.unit},
+            reason=reason,
+            tell=froze if frozen else thawed,
+        )
+        result: FreezeResult = commit(self._context, caller, operation, deed).value()
         return result
 
     def order(

@@ -16,6 +16,7 @@ from tallystick.core.operations import (
     ResolveResult,
 )
 from tallystick.core.rating import rate
+from tallystick.core.sandboxes import MAKER as SANDBOX_MAKER
 from tallystick.core.tasks import MAKER
 from tallystick.services.context import Answer, Caller, Context
 from tallystick.services.pricing import Number, Pricing, Usage
@@ -181,6 +182,8 @@ class Holds:
             raise errors.NotFound("hold", hold_id)
         if terms.maker.startswith(MAKER):
             raise errors.Conflict("the hold of a task ends with the task: complete, fail or cancel that")
+        if terms.maker.startswith(SANDBOX_MAKER):
+            raise errors.Conflict("the hold of a sandbox ends with the sandbox: stop that")
         if terms.maker != caller.scope and not caller.is_admin:
             raise errors.NotAllowed("a hold is captured or released by whoever made it, or by an admin")
         amounts, quantity = (None, None) if capture is None else self._captured(terms, *capture)

@@ -20,6 +20,7 @@ from tallystick.core.amounts import parse_amount
 from tallystick.core.ids import from_text
 from tallystick.services.context import Caller, Context
 from tallystick.services.customers import Customers
+from tallystick.services.once import Claim
 from tallystick.services.pages import DEFAULT_LIMIT, Page, check_limit, page_of, position_of
 from tallystick.services.pricing import Number
 from tallystick.services.requests import check_text
@@ -95,8 +96,12 @@ class Keys:
         customer: str | None = None,
         budget: BudgetTerms | None = None,
         expires_at: int | None = None,
+        claim: Claim | None = None,
     ) -> NewKey:
-        """A new key, with a budget of its own if one is given. ``expires_at`` in microseconds."""
+        """A new key, with a budget of its own if one is given. ``expires_at`` in microseconds.
+
+        ``claim`` takes the form that asks for it, in the same transaction.
+        """
         refuse_limited(caller)
         owner = self._owner(caller, role, customer)
         text = check_text(name, field="name", most=100)
@@ -119,7 +124,13 @@ class Keys:
             expires_at=expires_at,
             revoked_at=None,
         )
-        self._context.database.transact(lambda connection: self._insert(connection, caller, row, key, terms))
+
+        def work(connection: Connection) -> None:
+            if claim is not None:
+                claim(connection)
+            self._insert(connection, caller, row, key, terms)
+
+        self._context.database.transact(work)
         return NewKey(row.id, key, row.prefix, text, role, owner, expires_at, now)
 
     def _owner(self, caller: Caller, role: str, customer: str | None) -> int | None:

@@ -7,8 +7,9 @@ no outcome yet; when nobody works on it any more, it was interrupted, and everyb
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -26,6 +27,8 @@ from tallystick.store.operators import ActionRow
 
 ACTIONS: Final = (
     "grant",
+    "void_grant",
+    "claw_back",
     "freeze",
     "thaw",
     "refund_charge",
@@ -37,6 +40,7 @@ ACTIONS: Final = (
     "reconcile",
     "audit",
 )
+DASHBOARD: Final = "admin"  # the door of whoever filled in a form
 STATUSES: Final = ("begun", "done", "refused", "failed")
 BROKE_OFF: Final = "it broke off with an internal error; the log tells more"
 # Their outcome is not known yet: the same form asks again.
@@ -73,6 +77,8 @@ class OperatorActions:
         self._pool = ThreadPoolExecutor(2, thread_name_prefix="operator")  # its threads start when needed
         self._guard = threading.Lock()
         self._running: set[str] = set()
+        self._moved = threading.Condition()
+        self._at_work: set[str] = set()
         self.stopping = threading.Event()
 
     def close(self) -> None:
@@ -117,13 +123,35 @@ class OperatorActions:
         """Write the action down, do ``work``, which calls others and may be repeated, then write what came of it.
 
         Raises as ``within``; and ``PaymentsUnavailable`` or ``ServiceUnavailable`` when the outcome is not known: the action
-        stays begun, and the same form goes on with it.
+        stays begun, and the same form goes on with it. Whoever sends the form meanwhile waits for its outcome.
         """
         row = self._row(operator, wish)
-        known = self._twice(lambda connection: self._begin(connection, row))
-        if known is None or (known.status == "begun" and known.request_digest == row.request_digest):
-            self._finish(known or row, lambda: Told(work()))
+        with self._alone(row.idempotency):
+            known = self._twice(lambda connection: self._begin(connection, row))
+            if known is None or (known.status == "begun" and known.request_digest == row.request_digest):
+                self._finish_or_look(known or row, work)
         return self._answer(row, known)
+
+    @contextmanager
+    def _alone(self, form: str) -> Iterator[None]:
+        """Be the only one in this process that works on a form."""
+        with self._moved:
+            self._moved.wait_for(lambda: form not in self._at_work)
+            self._at_work.add(form)
+        try:
+            yield
+        finally:
+            with self._moved:
+                self._at_work.discard(form)
+                self._moved.notify_all()
+
+    def _finish_or_look(self, row: ActionRow, work: Callable[[], str]) -> None:
+        """Do the work. What another process has found out meanwhile is the outcome, too."""
+        try:
+            self._finish(row, lambda: Told(work()))
+        except _UNDECIDED:
+            if self._get(row.id).status == "begun":
+                raise
 
     def beside(self, operator: Operator, wish: Wish, work: Callable[[], Told]) -> Answer[ActionRow]:
         """Write the action down and do ``work`` in a thread of its own: the answer is the action as it begins.
@@ -201,6 +229,7 @@ class OperatorActions:
             ended_at=None,
             idempotency=fields["idempotency"],
             request_digest=fields["request_digest"],
+            door=DASHBOARD,
         )
 
     def _begin(self, connection: Connection, row: ActionRow) -> ActionRow | None:
@@ -225,14 +254,9 @@ class OperatorActions:
         )
 
     def _twice(self, work: Callable[[Connection], ActionRow | None]) -> ActionRow | None:
-        """The same form may come twice at this moment: then the second look finds what the first one wrote."""
+        """The same form may come twice at this moment."""
         database = self._context.database
-        try:
-            return database.transact(work)
-        except Exception as error:
-            if database.driver.is_conflict(getattr(error, "orig", error)):
-                return database.transact(work)
-            raise
+        return database.twice(lambda: database.transact(work))
 
     def _answer(self, row: ActionRow, known: ActionRow | None) -> Answer[ActionRow]:
         """The action as it stands. A form that was changed and sent again is another request."""

@@ -8,16 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy.engine import Connection
 
-from tallystick.core.adjustments import FreezeResult, GrantResult, RefundResult
+from tallystick.core import errors
 from tallystick.core.decimals import format_amount
-from tallystick.core.ids import to_text
 from tallystick.core.operations import Operation
-from tallystick.core.tasks import TaskResult
 from tallystick.core.times import Micros
+from tallystick.core.words import EARNED_CATEGORIES, GRANTED_CATEGORIES
 from tallystick.services.audit_process import audit_apart
 from tallystick.services.charges import Charges
 from tallystick.services.checkouts import Checkouts
@@ -25,15 +24,17 @@ from tallystick.services.context import Answer, Context
 from tallystick.services.endpoints import Endpoints
 from tallystick.services.grants import Grants, Wallets
 from tallystick.services.operator_actions import OperatorActions, Told, Wish
+from tallystick.services.operator_outcomes import decided, froze, granted, refunded, thawed
 from tallystick.services.operators import Operator
-from tallystick.services.payers import show_usd
-from tallystick.services.payment_refunds import PaymentRefunds
+from tallystick.services.payment_refunds import PaymentRefunds, paid_back
 from tallystick.services.reconciler import Reconciler
 from tallystick.services.tasks import Tasks
 from tallystick.store import payments
 from tallystick.store.operators import ActionRow
 
 Done = Answer[ActionRow]
+# What an operator gives is free; what is bought comes by a payment.
+CATEGORIES: Final = tuple(sorted(GRANTED_CATEGORIES | EARNED_CATEGORIES))
 
 
 class OperatorDesk:
@@ -82,7 +83,11 @@ class OperatorDesk:
         reason: str,
         key: str,
     ) -> Done:
-        """Give a customer credits, until ``expires_at`` (microseconds) where it is given."""
+        """Give a customer free credits of one of ``CATEGORIES``, until ``expires_at`` (microseconds) where it is given."""
+        if category not in CATEGORIES:
+            raise errors.ValidationFailed([("category", f"expected one of {', '.join(CATEGORIES)}")])
+        if expires_at is not None and expires_at <= self._context.now():
+            raise errors.ValidationFailed([("expires_at", "expected a time in the future")])
         operation = self._grants.order(
             operator.caller,
             customer=customer,
@@ -97,7 +102,7 @@ class OperatorDesk:
         if expires_at is not None:
             terms["expires_at"] = str(expires_at)
         wish = Wish("grant", reason, key, operation.customer_id, None, terms)
-        return self._post(operator, wish, operation, _granted)
+        return self._post(operator, wish, operation, granted)
 
     def set_frozen(
         self, operator: Operator, customer: str, *, unit: str, frozen: bool, reason: str, key: str
@@ -112,7 +117,7 @@ class OperatorDesk:
             if frozen:
                 payments.keep_frozen(connection, operation.customer_id, operation.unit)
 
-        return self._post(operator, wish, operation, _froze if frozen else _thawed, before=before)
+        return self._post(operator, wish, operation, froze if frozen else thawed, before=before)
 
     def refund_charge(
         self, operator: Operator, charge: str, *, amount: str, unit: str, reason: str, key: str
@@ -128,7 +133,7 @@ class OperatorDesk:
         )
         terms = {"amount": amount.strip(), "unit": unit if amount.strip() else ""}
         wish = Wish("refund_charge", reason, key, operation.customer_id, charge, terms)
-        return self._post(operator, wish, operation, _refunded)
+        return self._post(operator, wish, operation, refunded)
 
     def decide_task(self, operator: Operator, task: str, *, refund: str, reason: str, key: str) -> Done:
         """Decide how much of a disputed task's price goes back."""
@@ -141,7 +146,7 @@ class OperatorDesk:
         )
         terms = {"refund": format_amount(operation.amount)}
         wish = Wish("decide_task", reason, key, operation.customer_id, task, terms)
-        return self._post(operator, wish, operation, _decided)
+        return self._post(operator, wish, operation, decided)
 
     def _post(
         self,
@@ -180,10 +185,7 @@ class OperatorDesk:
                 reason=reason.strip(),
                 idempotency_key=_key(key),
             ).value
-            state = {"succeeded": "was paid back", "pending": "is on its way back"}.get(
-                made.refund.status, f"is {made.refund.status}"
-            )
-            return f"{show_usd(made.refund.amount_cents)} {state} ({to_text('ref', made.refund.id)})"
+            return paid_back(made.refund.id, made.refund.status, made.refund.amount_cents)
 
         return self._actions.around(operator, wish, work)
 
@@ -254,28 +256,3 @@ class OperatorDesk:
 
 def _key(key: str) -> str:
     return f"admin form {key}"
-
-
-def _granted(result: GrantResult) -> str:
-    given = f"{format_amount(result.amount)} {result.unit} were granted ({to_text('grant', result.id)})"
-    return f"{given}; the balance is {format_amount(result.balance)} {result.unit}"
-
-
-def _froze(result: FreezeResult) -> str:
-    return f"the {result.unit} wallet is frozen{' already' if result.before is not None else ''}"
-
-
-def _thawed(result: FreezeResult) -> str:
-    return (
-        f"the {result.unit} wallet {'was not frozen' if result.before is None else 'can be drawn from again'}"
-    )
-
-
-def _decided(result: TaskResult) -> str:
-    kept = f"of {format_amount(result.paid)} {result.unit} that were paid"
-    return f"{format_amount(result.refunded)} {kept} went back"
-
-
-def _refunded(result: RefundResult) -> str:
-    back = " and ".join(f"{format_amount(amount)} {unit}" for unit, amount in result.amounts)
-    return f"{back} went back; the balance is {format_amount(result.balance)} {result.unit}"

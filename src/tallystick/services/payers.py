@@ -7,7 +7,8 @@ from decimal import Decimal
 from tallystick.core import errors
 from tallystick.core.amounts import MICROS_PER_CENT, parse_amount
 from tallystick.core.ids import to_text
-from tallystick.ports import OutcomeUnknown, PaymentProvider, ProviderRefused
+from tallystick.ports import OutcomeUnknown, ProviderRefused
+from tallystick.ports.payments import PaymentProvider
 from tallystick.services.context import Context
 from tallystick.store import customers
 from tallystick.store import payments as store

@@ -11,10 +11,12 @@ from sqlalchemy.engine import Connection
 from tallystick.core import errors
 from tallystick.core.ids import to_text
 from tallystick.core.times import MINUTE
-from tallystick.ports import OutcomeUnknown, PaymentProvider, ProviderRefused, Refund
+from tallystick.ports import OutcomeUnknown, ProviderRefused
+from tallystick.ports.payments import PaymentProvider, Refund
 from tallystick.services.checkouts import Checkouts
 from tallystick.services.context import Answer, Caller, Context
 from tallystick.services.fulfilment import Fulfilment
+from tallystick.services.operator_record import Deed, begin, end
 from tallystick.services.payers import parse_usd, show_usd
 from tallystick.services.requests import check_text, idempotency_fields
 from tallystick.store import payments as store
@@ -88,6 +90,14 @@ class PaymentRefunds:
         self, caller: Caller, row: PaymentRow, cents: int, reason: str | None, fields: dict[str, Any]
     ) -> RefundRow:
         now, number = self._context.now(), self._context.new_id()
+        deed = Deed(
+            action="refund_payment",
+            customer_id=row.customer_id,
+            subject=to_text("pay", row.id),
+            terms={"amount": show_usd(cents)},
+            reason=reason,
+            tell=str,
+        )
 
         def work(connection: Connection) -> RefundRow:
             store.add_refund(
@@ -105,6 +115,8 @@ class PaymentRefunds:
             )
             known = store.refund_by_idempotency(connection, fields["idempotency"])
             assert known is not None
+            if known.id == number:
+                begin(self._context, connection, caller, deed, name=_name(number))
             return known
 
         return self._context.database.transact(work)
@@ -133,6 +145,7 @@ class PaymentRefunds:
         except ProviderRefused as error:
             # Only what was done is remembered: the key is free again.
             self._change(refund.id, status="failed", failure=error.detail, look_at=None, idempotency=None)
+            self._told(refund.id, "refused", error.detail)
             raise errors.PaymentFailed(error.detail, reason=error.code) from error
         self._change(
             refund.id,
@@ -141,6 +154,7 @@ class PaymentRefunds:
             failure=made.failure,
             look_at=_look_at(made, self._context.now()),
         )
+        self._told(refund.id, "done", paid_back(refund.id, made.status, refund.amount_cents))
         after = self._fulfilment.look(row.id)
         with self._context.database.read() as connection:
             done = store.refund_by_id(connection, refund.id)
@@ -170,8 +184,25 @@ class PaymentRefunds:
             self._change(refund.id, status=found.status, failure=found.failure, look_at=look_at)
         self._fulfilment.look(row.id)
 
+    def _told(self, number: int, status: str, outcome: str) -> None:
+        """Write what came of it beside who asked for it, if that was an admin."""
+        self._context.database.transact(
+            lambda connection: end(self._context, connection, _name(number), status=status, outcome=outcome)
+        )
+
     def _change(self, number: int, **values: object) -> None:
         self._context.database.transact(lambda connection: store.change_refund(connection, number, **values))
+
+
+def paid_back(number: int, status: str, cents: int) -> str:
+    """What came of a refund, as a sentence."""
+    state = {"succeeded": "was paid back", "pending": "is on its way back"}.get(status, f"is {status}")
+    return f"{show_usd(cents)} {state} ({to_text('ref', number)})"
+
+
+def _name(number: int) -> str:
+    """What the record of operators knows a refund by."""
+    return to_text("ref", number)
 
 
 def _look_at(refund: Refund, now: int) -> int | None:

@@ -8,7 +8,7 @@ from typing import Final
 from tallystick.core.ids import to_text
 from tallystick.core.payments import credits_lost
 from tallystick.core.times import DAY, HOUR, MINUTE, SECOND
-from tallystick.ports import Checkout, Invoice, Payment
+from tallystick.ports.payments import Checkout, Invoice, Payment
 from tallystick.store.payments import PaymentRow
 
 # How long after the last answer the next is asked for, while nothing is final.

@@ -13,7 +13,8 @@ from sqlalchemy.engine import Connection
 
 from tallystick.core import errors
 from tallystick.core.ids import from_text
-from tallystick.ports import Checkout, Event, OutcomeUnknown, Payment, PaymentProvider, SignatureInvalid
+from tallystick.ports import OutcomeUnknown
+from tallystick.ports.payments import Checkout, Event, Payment, PaymentProvider, SignatureInvalid
 from tallystick.services.context import Context
 from tallystick.services.fulfilment import Fulfilment, Mark
 from tallystick.services.refills import Refills

@@ -13,7 +13,8 @@ from sqlalchemy.engine import Connection
 from tallystick.core import errors
 from tallystick.core.ids import from_text, to_text
 from tallystick.core.times import DAY, HOUR, MINUTE
-from tallystick.ports import Event, OutcomeUnknown, PaymentProvider
+from tallystick.ports import OutcomeUnknown
+from tallystick.ports.payments import Event, PaymentProvider
 from tallystick.services.context import Caller, Context
 from tallystick.services.fulfilment import Fulfilment
 from tallystick.services.payment_refunds import PaymentRefunds

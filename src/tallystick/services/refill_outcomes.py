@@ -9,7 +9,7 @@ from sqlalchemy.engine import Connection
 from tallystick.core.catalog import AutoRefill
 from tallystick.core.payments import wait_after_decline
 from tallystick.core.times import add
-from tallystick.ports import Decline, Payment
+from tallystick.ports.payments import Decline, Payment
 from tallystick.services import payment_notices
 from tallystick.services.context import Context
 from tallystick.store import refills

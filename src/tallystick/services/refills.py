@@ -22,16 +22,8 @@ from tallystick.core.decimals import format_amount
 from tallystick.core.ids import to_text
 from tallystick.core.payments import RefillDecision, RefillFacts, decide_refill
 from tallystick.core.times import DAY, HOUR, MINUTE, day_start, month_start
-from tallystick.ports import (
-    Card,
-    CardOrder,
-    CheckoutOrder,
-    Decline,
-    OutcomeUnknown,
-    Payment,
-    PaymentProvider,
-    ProviderRefused,
-)
+from tallystick.ports import OutcomeUnknown, ProviderRefused
+from tallystick.ports.payments import Card, CardOrder, CheckoutOrder, Decline, Payment, PaymentProvider
 from tallystick.services import payment_notices
 from tallystick.services.context import Caller, Context
 from tallystick.services.customers import Customers
@@ -127,8 +119,7 @@ class Refills:
         now = self._context.now()
 
         def work(connection: Connection) -> RefillRow:
-            before = refills.get(connection, customer_id, lock=True)
-            before = before or _new_row(customer_id, terms, sale, now)
+            before = refills.begin(connection, _new_row(customer_id, terms, sale, now))
             row = replace(
                 before,
                 enabled=enabled,

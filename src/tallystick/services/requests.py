@@ -32,6 +32,14 @@ def check_text(value: object, *, field: str, most: int = MAX_TEXT_LENGTH) -> str
     return value
 
 
+def check_name(value: object, *, field: str, most: int) -> str:
+    """A text that tells things apart: printable, without blanks around it, and otherwise as it is."""
+    found = check_text(value, field=field, most=most)
+    if found is None or not found.isprintable() or found != found.strip():
+        raise errors.ValidationFailed([(field, "expected printable characters without blanks around them")])
+    return found
+
+
 def is_storable(value: str) -> bool:
     """Whether every database can store the text."""
     if "\x00" in value:

@@ -6,7 +6,8 @@ from typing import Final, Protocol
 
 from tallystick.core import errors
 from tallystick.core.amounts import MICROS_PER_CENT, parse_amount
-from tallystick.ports import Payment, ProviderRefused
+from tallystick.ports import ProviderRefused
+from tallystick.ports.payments import Payment
 from tallystick.services.context import Caller
 
 ACTIONS: Final = (

@@ -19,7 +19,8 @@ from tallystick.core.catalog import Plan
 from tallystick.core.ids import from_text, to_text
 from tallystick.core.paid_plans import EndPaidPlan, PaidPeriod, PaidResult
 from tallystick.core.times import DAY, HOUR, MINUTE
-from tallystick.ports import Checkout, Invoice, PaymentProvider, ProviderRefused, Subscription
+from tallystick.ports import ProviderRefused
+from tallystick.ports.payments import Checkout, Invoice, PaymentProvider, Subscription
 from tallystick.services import payment_notices
 from tallystick.services.context import Context
 from tallystick.services.fulfilment import SCOPE, Fulfilment, Mark, once
@@ -190,6 +191,9 @@ class SubscriptionLooks:
     ) -> Booked | None:
         """Book what the provider said; None when the row has changed since it was read: ask again."""
         subscription, customer_id = found.subscription, found.customer_id
+        payment_rows.lock_payer(
+            connection, self._provider.name, customer_id
+        )  # There may be no row yet that could be locked.
         row = store.get(connection, self._provider.name, customer_id, lock=True)
         if (row and row.version) != (before and before.version):
             return None

@@ -20,7 +20,8 @@ from tallystick.core import errors
 from tallystick.core.catalog import Plan
 from tallystick.core.ids import to_text
 from tallystick.core.times import DAY, HOUR, MINUTE
-from tallystick.ports import Checkout, CheckoutOrder, OutcomeUnknown, PaymentProvider, ProviderRefused
+from tallystick.ports import OutcomeUnknown, ProviderRefused
+from tallystick.ports.payments import Checkout, CheckoutOrder, PaymentProvider
 from tallystick.services.context import Answer, Caller, Context
 from tallystick.services.customers import Customers
 from tallystick.services.payers import payer_of, provider_errors

@@ -9,6 +9,7 @@ import structlog
 from tallystick.core import errors
 from tallystick.core.amounts import MICROS, parse_amount
 from tallystick.core.catalog import Economy
+from tallystick.core.decimals import format_amount
 from tallystick.core.events import TASK_EVENTS
 from tallystick.core.holdings import Task
 from tallystick.core.ids import from_text, to_text
@@ -27,6 +28,8 @@ from tallystick.core.tasks import (
 from tallystick.services.agents import Agents
 from tallystick.services.context import SYSTEM, Answer, Caller, Context
 from tallystick.services.customers import Customers
+from tallystick.services.operator_outcomes import decided
+from tallystick.services.operator_record import Deed, commit
 from tallystick.services.pages import Page, check_limit, page_of, position_of
 from tallystick.services.pricing import MAX_HOLD_SECONDS, Number, Pricing
 from tallystick.services.requests import check_json, check_text, idempotency_fields
@@ -196,9 +199,17 @@ class Tasks:
         self, caller: Caller, task: str, *, refund: Number, reason: str, idempotency_key: str | None
     ) -> Answer[TaskResult]:
         """Decide a dispute: how much of the price goes back, from 0 to all of it. For admins; it is final."""
-        return self._do(
-            self.decision(caller, task, refund=refund, reason=reason, idempotency_key=idempotency_key)
+        operation = self.decision(caller, task, refund=refund, reason=reason, idempotency_key=idempotency_key)
+        deed = Deed(
+            action="decide_task",
+            customer_id=operation.customer_id,
+            subject=task,
+            terms={"refund": format_amount(operation.amount)},
+            reason=reason,
+            tell=decided,
         )
+        outcome = commit(self._context, caller, operation, deed)
+        return Answer(outcome.value(), outcome.replayed)
 
     def decision(
         self, caller: Caller, task: str, *, refund: Number, reason: str, idempotency_key: str | None

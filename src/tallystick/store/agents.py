@@ -33,6 +33,7 @@ class Wanted:
     """Which agents are looked for; what is None does not matter."""
 
     customer_id: int | None = None
+    not_customer_id: int | None = None
     status: str | None = None
     text: str | None = None
     capability: str | None = None
@@ -131,6 +132,8 @@ def listed(connection: Connection, wanted: Wanted, *, before: int | None, limit:
     ):
         if value is not None:
             query = query.where(column == value)
+    if wanted.not_customer_id is not None:
+        query = query.where(agents.c.customer_id != wanted.not_customer_id)
     if wanted.text is not None:
         text = wanted.text.lower()
         query = query.where(

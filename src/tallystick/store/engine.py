@@ -242,6 +242,15 @@ class Database:
         """
         return self._with_retries(self._in_transaction, work)
 
+    def twice(self, work: Callable[[], T]) -> T:
+        """Do it again where another request with the same key was first: the second look finds what that wrote."""
+        try:
+            return work()
+        except Exception as error:
+            if not self.driver.is_conflict(getattr(error, "orig", error)):
+                raise
+            return work()
+
     def _in_transaction(self, work: Callable[[Connection], T]) -> T:
         with self.write() as connection:
             return work(connection)

@@ -169,11 +169,13 @@ def draws(connection: Connection, number: int) -> list[Leg]:
     return [Leg(*row) for row in rows]
 
 
-def refunds(connection: Connection, number: int) -> tuple[list[Posted], list[Leg]]:
-    """The refunds of a charge, oldest first, and what each lot got back."""
+def refunds(
+    connection: Connection, charges: Sequence[int] | sa.Select[tuple[int]]
+) -> tuple[list[Posted], list[Leg]]:
+    """The refunds of charges, oldest first, and what each lot got back."""
     found = connection.execute(
         sa.select(*_TRANSACTION)
-        .where(transactions.c.subject_id == number, transactions.c.kind == "refund")
+        .where(transactions.c.subject_id.in_(charges), transactions.c.kind == "refund")
         .order_by(transactions.c.id)
     )
     made = [Posted._make(row) for row in found]

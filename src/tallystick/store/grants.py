@@ -121,27 +121,6 @@ def next_scheduled(connection: Connection, customer_id: int, unit: str) -> int |
     return moment
 
 
-def largest_by_reference(
-    connection: Connection, customer_id: int, unit: str, reference: str, *, start: int, end: int
-) -> int | None:
-    """The largest reward that a customer got under a reference from ``start`` on and before ``end``; None for none."""
-    query = (
-        sa.select(sa.func.max(grants.c.amount))
-        .join(accounts, accounts.c.id == grants.c.id)
-        .where(
-            grants.c.customer_id == customer_id,
-            grants.c.reference == reference,
-            grants.c.created_at >= start,
-            grants.c.created_at < end,
-            grants.c.voided_at.is_(None),
-            accounts.c.unit == unit,
-            accounts.c.category == "reward",
-        )
-    )
-    found: int | None = connection.scalar(query)
-    return found
-
-
 def earned_by_reference(connection: Connection, customer_id: int, unit: str) -> dict[str, tuple[int, int]]:
     """How many rewards a customer got under each reference, and of how much in all; without those that were voided."""
     query = (

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from tallystick.store.schema import holds, transactions
+from tallystick.core.words import POST_PENDING
+from tallystick.store.schema import holds, transactions, transfers
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +70,17 @@ def by_id(connection: Connection, number: int) -> HoldRow | None:
 
 def _rows() -> sa.Select[Any]:
     made, resolved = transactions.alias("made"), transactions.alias("resolved")
+    # Of a capture that is of another hold first, what came from this one.
+    posted = (
+        sa.select(sa.func.sum(transfers.c.amount))
+        .where(
+            transfers.c.transaction_id == holds.c.resolved_by,
+            transfers.c.hold_id == holds.c.id,
+            transfers.c.phase == POST_PENDING,
+        )
+        .scalar_subquery()
+    )
+    captured = sa.case((resolved.c.subject_id == holds.c.id, resolved.c.amount), else_=posted)
     return (
         sa.select(
             holds.c.id,
@@ -85,7 +97,7 @@ def _rows() -> sa.Select[Any]:
             made.c.metadata,
             holds.c.resolved_at,
             holds.c.resolved_by,
-            resolved.c.amount.label("captured"),
+            captured.label("captured"),
             resolved.c.kind.label("resolved_kind"),
         )
         .join_from(holds, made, made.c.id == holds.c.id)

@@ -41,6 +41,13 @@ def first_answer(connection: Connection, idempotency: str) -> Any:  # noqa: ANN4
     return None if row is None or row.result is None else decode_result(row.kind, row.result)
 
 
+def metadata_of(connection: Connection, number: int) -> dict[str, Any]:
+    """What was noted beside a transaction; empty where nothing was."""
+    text = connection.scalar(sa.select(transactions.c.metadata).where(transactions.c.id == number))
+    found: dict[str, Any] = {} if text is None else json.loads(text)
+    return found
+
+
 def hold_terms(connection: Connection, number: int) -> HoldTerms | None:
     """A hold's terms, whatever its status."""
     row = connection.execute(

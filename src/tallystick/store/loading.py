@@ -213,9 +213,10 @@ class Loader:
         disputed = {each.task_id for each in operations if each.with_payment and each.task_id is not None}
         if disputed:
             self._load_payments(raw, book, disputed)
-        hold_ids = sorted({each.hold_id for each in operations if each.hold_id is not None})
+        hold_ids = {each.hold_id for each in operations if each.hold_id is not None}
+        hold_ids.update(each.also_hold_id for each in operations if each.also_hold_id is not None)
         if hold_ids:
-            self._load_holds(raw, book, _HOLDS, (self._driver.numbers(hold_ids),))
+            self._load_holds(raw, book, _HOLDS, (self._driver.numbers(sorted(hold_ids)),))
         charge_ids = sorted({each.charge_id for each in operations if each.charge_id is not None})
         if charge_ids:
             self._load_charges(raw, book, charge_ids)

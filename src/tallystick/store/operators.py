@@ -27,7 +27,10 @@ class SessionKey:
 
 @dataclass(frozen=True, slots=True)
 class ActionRow:
-    """One action. ``terms`` and ``report`` are JSON; ``status`` is begun, done, refused or failed."""
+    """One action. ``terms`` and ``report`` are JSON; ``status`` is begun, done, refused or failed.
+
+    ``door`` is admin for the dashboard, or else rest, cli or mcp.
+    """
 
     id: int
     at: int
@@ -44,6 +47,7 @@ class ActionRow:
     ended_at: int | None
     idempotency: str
     request_digest: str
+    door: str
 
 
 _COLUMNS: Final = tuple(operator_actions.c[name] for name in ActionRow.__slots__)

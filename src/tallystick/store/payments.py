@@ -6,7 +6,7 @@ had an older version asks again.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final
@@ -14,6 +14,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
+from tallystick.store.once import insert_once
 from tallystick.store.schema_payments import (
     payers,
     payment_disputes,
@@ -100,14 +101,7 @@ def add(connection: Connection, **values: object) -> None:
 
 def add_once(connection: Connection, **values: object) -> None:
     """A new payment, unless there is one with its idempotency key: also one that somebody else adds just now."""
-    connection.execute(_unless_there(payments, values), values)
-
-
-def _unless_there(table: sa.Table, values: Mapping[str, object]) -> sa.TextClause:
-    names = list(values)
-    columns, places = ", ".join(names), ", ".join(f":{name}" for name in names)
-    # The names are those of our own columns.
-    return sa.text(f"INSERT INTO {table.name} ({columns}) VALUES ({places}) ON CONFLICT DO NOTHING")  # noqa: S608
+    connection.execute(insert_once(connection, payments).values(**values))
 
 
 def by_id(connection: Connection, number: int, *, lock: bool = False) -> PaymentRow | None:
@@ -230,15 +224,16 @@ def customer_of_payer(connection: Connection, provider: str, reference: str) -> 
 
 
 def put_payer(connection: Connection, provider: str, customer_id: int, reference: str, *, now: int) -> None:
-    """Remember what the provider knows a customer as; a payer that is gone makes room for the next."""
-    connection.execute(
-        sa.text(
-            "INSERT INTO payers (customer_id, provider, reference, created_at) "
-            "VALUES (:customer_id, :provider, :reference, :now) ON CONFLICT (customer_id, provider) "
-            "DO UPDATE SET reference = excluded.reference, created_at = excluded.created_at, gone_at = NULL"
-        ),
-        {"customer_id": customer_id, "provider": provider, "reference": reference, "now": now},
-    )
+    """Remember what the provider knows a customer as; a payer that is gone makes room for the next.
+
+    Raises ``ValueError`` if the provider knows another customer by that name.
+    """
+    values = {"reference": reference, "created_at": now, "gone_at": None}
+    mine = {"customer_id": customer_id, "provider": provider}
+    connection.execute(insert_once(connection, payers).values(**mine, **values))
+    kept = connection.execute(payers.update().filter_by(**mine).values(**values))
+    if kept.rowcount == 0:
+        raise ValueError(f"{provider} knows another customer as {reference}")
 
 
 def payer_is_gone(connection: Connection, provider: str, reference: str, *, now: int) -> None:
@@ -272,7 +267,7 @@ _REFUND_COLUMNS: Final = tuple(payment_refunds.c[name] for name in RefundRow.__s
 
 def add_refund(connection: Connection, **values: object) -> None:
     """A new refund, before the provider is asked for it, unless there is one with its idempotency key."""
-    connection.execute(_unless_there(payment_refunds, values), values)
+    connection.execute(insert_once(connection, payment_refunds).values(**values))
 
 
 def refund_by_id(connection: Connection, number: int) -> RefundRow | None:

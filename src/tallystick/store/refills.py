@@ -8,6 +8,7 @@ from typing import Final
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from tallystick.store.once import insert_once
 from tallystick.store.schema import refill_requests
 from tallystick.store.schema_payments import auto_refills
 
@@ -42,12 +43,20 @@ def get(connection: Connection, customer_id: int, *, lock: bool = False) -> Refi
     return None if row is None else RefillRow(*tuple(row))
 
 
+def begin(connection: Connection, row: RefillRow) -> RefillRow:
+    """A customer's setting, which nobody else changes until the end of the transaction; ``row`` if there was none."""
+    connection.execute(insert_once(connection, auto_refills).values(**_values(row)))
+    return get(connection, row.customer_id, lock=True) or row
+
+
 def put(connection: Connection, row: RefillRow) -> None:
-    """Set it."""
-    values = {name: getattr(row, name) for name in RefillRow.__slots__}
+    """Replace a customer's setting."""
     mine = auto_refills.c.customer_id == row.customer_id
-    if not connection.execute(auto_refills.update().where(mine).values(**values)).rowcount:
-        connection.execute(auto_refills.insert().values(**values))
+    connection.execute(auto_refills.update().where(mine).values(**_values(row)))
+
+
+def _values(row: RefillRow) -> dict[str, object]:
+    return {name: getattr(row, name) for name in RefillRow.__slots__}
 
 
 def change(connection: Connection, customer_id: int, **values: object) -> None:

@@ -34,6 +34,7 @@ operator_actions = Table(
     Column("ended_at", BigInteger),
     Column("idempotency", Text, nullable=False, unique=True),
     Column("request_digest", Text, nullable=False),
+    Column("door", Text, nullable=False, server_default="admin"),
     CheckConstraint("status IN ('begun', 'done', 'refused', 'failed')", name="status"),
 )
 Index("ix_operator_actions_customer", operator_actions.c.customer_id, operator_actions.c.id)

@@ -1,6 +1,6 @@
 """Small facts about the installation: its node counter, the test clock's offset, the active economy."""
 
-from typing import Any
+from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -22,6 +22,10 @@ _PUT = sa.text(
 )
 
 _PUT_ONCE = sa.text("INSERT INTO settings (name, value) VALUES (:name, :value) ON CONFLICT (name) DO NOTHING")
+
+_TAKE_TURNS: Final = sa.text(
+    "INSERT INTO settings (name, value) VALUES (:name, '') ON CONFLICT (name) DO UPDATE SET value = settings.value"
+)
 
 
 def get(connection: Connection, name: str) -> str | None:
@@ -45,6 +49,11 @@ def put_once(connection: Connection, name: str, value: str) -> str:
     """Set a setting that nobody has set; gives the one that stands."""
     connection.execute(_PUT_ONCE, {"name": name, "value": value})
     return str(connection.execute(sa.select(settings.c.value).where(settings.c.name == name)).scalar_one())
+
+
+def take_turns(connection: Connection, name: str) -> None:
+    """From here to the end of the transaction, whoever takes turns under the same name waits."""
+    connection.execute(_TAKE_TURNS, {"name": name})
 
 
 def next_node(connection: Connection) -> int:

@@ -14,6 +14,7 @@ from sqlalchemy.engine import Connection
 
 from tallystick.core.times import DAY
 from tallystick.store.schema import entries, transactions
+from tallystick.store.schema_agents import tasks
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +39,16 @@ class EntryRow:
 
 @dataclass(frozen=True, slots=True)
 class DayRow:
-    """The sum of a day's entries of one type on one meter. ``day_at`` is the day's first moment, UTC."""
+    """The sum of a day's entries of one type on one meter. Days are told by their first moment, UTC.
+
+    ``counts_at`` is the day that they are counted on: a refund on that of what it gives back.
+    """
 
     day_at: int
     type: str
     meter: str | None
     amount: int
+    counts_at: int
 
 
 def span(
@@ -114,10 +119,41 @@ def _lines(wallet_id: int, *, after: int, upto: int) -> sa.Select[Any]:
 
 def by_day(connection: Connection, wallet_id: int, *, after: int, upto: int) -> list[DayRow]:
     """The entries with a sequence above ``after`` and up to ``upto``, summed by day, type and meter."""
-    day_at = (entries.c.at - entries.c.at % sa.literal_column(str(DAY))).label("day_at")
+    day_at = _day_of(entries.c.at).label("day_at")
     rows = connection.execute(
         sa.select(day_at, entries.c.type, entries.c.meter, sa.func.sum(entries.c.amount))
         .where(entries.c.wallet_id == wallet_id, entries.c.sequence > after, entries.c.sequence <= upto)
         .group_by(day_at, entries.c.type, entries.c.meter)
     )
-    return [DayRow(int(at), entry_type, meter, int(amount)) for at, entry_type, meter, amount in rows]
+    found = [DayRow(int(at), type_, meter, int(amount), int(at)) for at, type_, meter, amount in rows]
+    if not any(
+        row.type == "refund" for row in found
+    ):  # as in most wallets: what follows reads the entries again
+        return found
+    others = [row for row in found if row.type != "refund"]
+    return others + _refunds_by_day(connection, wallet_id, after=after, upto=upto)
+
+
+def _refunds_by_day(connection: Connection, wallet_id: int, *, after: int, upto: int) -> list[DayRow]:
+    """The refunds among some entries, summed by their day and meter and by the day of what they give back."""
+    charge = transactions.alias("charge")
+    day_at = _day_of(entries.c.at).label("day_at")
+    spent_at = sa.func.coalesce(charge.c.at, tasks.c.ended_at, entries.c.at)
+    counts_at = _day_of(spent_at).label("counts_at")
+    rows = connection.execute(
+        sa.select(day_at, counts_at, entries.c.meter, sa.func.sum(entries.c.amount))
+        .join_from(entries, transactions, transactions.c.id == entries.c.transaction_id)
+        .outerjoin(charge, (charge.c.id == transactions.c.subject_id) & (transactions.c.kind == "refund"))
+        .outerjoin(tasks, (tasks.c.id == transactions.c.subject_id) & (transactions.c.kind == "task_refund"))
+        .where(entries.c.wallet_id == wallet_id, entries.c.sequence > after, entries.c.sequence <= upto)
+        .where(entries.c.type == "refund")
+        .group_by(day_at, counts_at, entries.c.meter)
+    )
+    return [
+        DayRow(int(at), "refund", meter, int(amount), int(counted)) for at, counted, meter, amount in rows
+    ]
+
+
+def _day_of(at: sa.ColumnElement[int]) -> sa.ColumnElement[int]:
+    """The first moment of a moment's day, UTC."""
+    return at - at % sa.literal_column(str(DAY))

@@ -10,11 +10,11 @@ from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
 from tallystick.core.watch import Watch
 from tallystick.core.words import LOT
+from tallystick.store.once import insert_once
 from tallystick.store.schema import accounts, balance_alerts, expiry_notices, wallets
 from tallystick.store.wallets import IS_OPEN
 
@@ -125,11 +125,8 @@ def mark_told(connection: Connection, grants: Iterable[ExpiringGrant]) -> set[in
     """Note of which grants' expiry their owners are told in this transaction; gives those that nobody else has told of."""
     rows = [{"grant_id": each.id, "expires_at": each.expires_at} for each in grants]
     rows.sort(key=lambda row: row["grant_id"])
-    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-    statement = (
-        insert(expiry_notices).values(rows).on_conflict_do_nothing().returning(expiry_notices.c.grant_id)
-    )
-    return set(connection.scalars(statement))
+    insert = insert_once(connection, expiry_notices)
+    return set(connection.scalars(insert.values(rows).returning(expiry_notices.c.grant_id)))
 
 
 def prune_notices(connection: Connection, *, before: int) -> int:

@@ -20,14 +20,16 @@ from tallystick.web import (
     payments,
     plan,
     refills,
+    sandboxes,
     signing_in,
     simulated,
     transactions,
     usage,
     webhooks,
 )
+from tallystick.web.lost import tell
 
-__all__ = ["routers"]
+__all__ = ["routers", "tell"]
 
 
 def routers(tally: Tally) -> Sequence[APIRouter]:
@@ -41,6 +43,7 @@ def routers(tally: Tally) -> Sequence[APIRouter]:
         usage,
         payments,
         agents,
+        sandboxes,
         plan,
         refills,
         budgets,

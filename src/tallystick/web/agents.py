@@ -16,8 +16,9 @@ from tallystick.services.context import Caller
 from tallystick.services.pages import Page
 from tallystick.services.tasks import Tasks
 from tallystick.store.agents import AgentRow
-from tallystick.web.dashboard import looked, posted, show, told
+from tallystick.web.dashboard import looked, posted, show
 from tallystick.web.frame import FormOf, see_other, tally_of
+from tallystick.web.refusals import Again, again_of
 from tallystick.web.signing_in import SignedIn
 from tallystick.web.words import TASK_WORDS
 
@@ -79,24 +80,25 @@ def _words(text: str) -> list[str]:
     return [word.strip() for word in text.split(",") if word.strip()]
 
 
-def _agents(request: Request, who: SignedIn, *, problem: str | None = None, status: int = 200) -> Response:
+def _agents(request: Request, who: SignedIn, *, again: Again | None = None) -> Response:
     tally, search = tally_of(request), request.query_params.get("q", "").strip()
     cursor = request.query_params.get("cursor") or None
     others: Page[AgentRow] = Page((), has_more=False, next_cursor=None)
     try:
-        others = tally.agents.find(who.caller, text=search, status="active", limit=ON_A_PAGE, cursor=cursor)
+        others = tally.agents.find(
+            who.caller, text=search, status="active", of_others=True, limit=ON_A_PAGE, cursor=cursor
+        )
     except errors.ValidationFailed as refusal:
-        problem, status = problem or told(refusal), 422
+        again = again or again_of(refusal, {})
     own = tally.agents.find(who.caller, owner="me", limit=100).items
     return show(
         request,
         "billing/agents.html",
         who,
         section=AGENTS,
-        status=status,
-        problem=problem,
+        again=again,
         own=own,
-        others=[each for each in others.items if each.customer_id != who.caller.customer_id],
+        others=others.items,
         next_cursor=others.next_cursor,
         first=cursor is None,
         search=search,
@@ -145,10 +147,10 @@ def post_task(request: Request, task: str, form: FormOf) -> Response:
         _step(tally_of(request).tasks, who.caller, task, form)
         return see_other(f"{TASKS}/{task}")
 
-    def again(request: Request, who: SignedIn, *, problem: str | None = None, status: int = 200) -> Response:
-        return _task(request, who, task, problem=problem, status=status)
+    def shown(request: Request, who: SignedIn, *, again: Again | None = None) -> Response:
+        return _task(request, who, task, again=again)
 
-    return posted(request, form, f"{TASKS}/{task}", act, again)
+    return posted(request, form, f"{TASKS}/{task}", act, shown)
 
 
 def _step(tasks: Tasks, caller: Caller, task: str, form: dict[str, str]) -> None:
@@ -169,9 +171,7 @@ def _step(tasks: Tasks, caller: Caller, task: str, form: dict[str, str]) -> None
         raise errors.ValidationFailed([("action", f"expected one of {', '.join(sorted(STEPS))}")])
 
 
-def _task(
-    request: Request, who: SignedIn, task: str, *, problem: str | None = None, status: int = 200
-) -> Response:
+def _task(request: Request, who: SignedIn, task: str, *, again: Again | None = None) -> Response:
     tally = tally_of(request)
     found, agent = tally.tasks.get(who.caller, task)
     own = who.caller.customer_id
@@ -180,8 +180,7 @@ def _task(
         "billing/task.html",
         who,
         section=TASKS,
-        status=status,
-        problem=problem,
+        again=again,
         found=found,
         agent=agent,
         asked=_readable(found.input),

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from tallystick.core import errors
-from tallystick.core.decimals import format_amount
+from tallystick.core.decimals import format_units, were
 from tallystick.core.ids import to_text
 from tallystick.services.checkouts import status_of
 from tallystick.services.subscriptions import SubscriptionView
@@ -34,7 +34,7 @@ _SENTENCES: Final = {
         "Being looked at",
         "What was paid is not what was ordered, so nothing was added yet. The operator has been told.",
     ),
-    "partially_refunded": ("Partly refunded", "A part of this payment went back, and its credits with it."),
+    "partially_refunded": ("Partly refunded", "{back} of this payment went back, and its credits with it."),
     "refunded": ("Refunded", "This payment went back, and its credits with it."),
     "disputed": (
         "Disputed",
@@ -143,6 +143,8 @@ def _alone(request: Request, row: PaymentRow, again: int | None) -> Response:
 def _words(row: PaymentRow) -> tuple[str, str]:
     """What came of a payment, as a heading and a sentence."""
     status = status_of(row)
-    added = f"{format_amount(row.credits)} {row.unit} were added."
+    added = f"{format_units(row.credits, row.unit)} {were(row.credits)} added."
     heading, sentence = _SENTENCES.get(status, ("Paid", added))
-    return heading, f"{sentence} {row.failure_text or ''}".strip() if status == "failed" else sentence
+    if status == "failed":
+        sentence = f"{sentence} {row.failure_text or ''}".strip()
+    return heading, sentence.replace("{back}", money(row.refunded_cents, row.currency))

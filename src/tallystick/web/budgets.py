@@ -10,6 +10,7 @@ from tallystick.core.ids import to_text
 from tallystick.services.pages import MAX_LIMIT
 from tallystick.web.dashboard import looked, posted, show
 from tallystick.web.frame import FormOf, see_other, tally_of
+from tallystick.web.refusals import Again
 from tallystick.web.signing_in import SignedIn
 from tallystick.web.words import LEVEL_WORDS
 
@@ -37,7 +38,7 @@ def _act(request: Request, who: SignedIn, form: dict[str, str]) -> Response:
         return see_other(PATH)
     level, subject = form.get("level", ""), None
     if level in {"agent", "key"}:
-        subject = form.get(level, "").strip()
+        subject = form.get(level, "").strip() or None
     budgets.put(
         who.caller,
         level=level,
@@ -49,7 +50,7 @@ def _act(request: Request, who: SignedIn, form: dict[str, str]) -> Response:
     return see_other(PATH)
 
 
-def _page(request: Request, who: SignedIn, *, problem: str | None = None, status: int = 200) -> Response:
+def _page(request: Request, who: SignedIn, *, again: Again | None = None) -> Response:
     tally = tally_of(request)
     keys = [each for each in tally.keys.list(who.caller, limit=MAX_LIMIT).items if each.revoked_at is None]
     return show(
@@ -57,8 +58,7 @@ def _page(request: Request, who: SignedIn, *, problem: str | None = None, status
         "billing/budgets.html",
         who,
         section=PATH,
-        status=status,
-        problem=problem,
+        again=again,
         budgets=tally.budgets.list(who.caller),
         keys=keys,
         names={to_text("key", each.id): each.name for each in keys},

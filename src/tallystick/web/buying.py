@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from tallystick.core import errors
-from tallystick.core.decimals import format_amount
-from tallystick.problem_details import status_of
-from tallystick.services.billing import Balance
-from tallystick.web.dashboard import leave_to, looked, posted, show
-from tallystick.web.frame import FormOf, money, page, tally_of
-from tallystick.web.signing_in import SignedIn, signed_in
+from tallystick.core.decimals import format_units
+from tallystick.web.dashboard import Shown, leave_to, live, looked, posted, seen_of, show
+from tallystick.web.frame import FormOf, money, tally_of
+from tallystick.web.refusals import Again
+from tallystick.web.signing_in import SignedIn
 
 routes = APIRouter(include_in_schema=False)
 
@@ -40,17 +37,12 @@ def get_billing(request: Request) -> Response:
 
 @routes.get("/billing/balance")
 def get_balance(request: Request, unit: str | None = None, seen: str = "") -> Response:
-    """The balance alone, for a page that looks again: 204 where it has ``seen`` it, 401 for nobody."""
-    who = signed_in(request)
-    if who is None:
-        return Response(status_code=401)
-    try:
-        balance = tally_of(request).billing.balance(who.caller, unit=unit or None)
-    except errors.Refusal as refusal:
-        return Response(status_code=status_of(type(refusal))[0])
-    if seen == _seen(balance):
-        return Response(status_code=204)
-    return page("billing/balance.html", balance=balance, seen=_seen(balance), amount=format_amount)
+    """The balance alone, for a page that looks again."""
+
+    def look(who: SignedIn) -> Shown:
+        return {"balance": tally_of(request).billing.balance(who.caller, unit=unit or None)}
+
+    return live(request, "billing/balance.html", seen, look)
 
 
 @routes.post("/billing")
@@ -74,8 +66,7 @@ def overview(
     request: Request,
     who: SignedIn,
     *,
-    problem: str | None = None,
-    status: int = 200,
+    again: Again | None = None,
     banner: Banner | None = None,
     again_seconds: int | None = None,
 ) -> Response:
@@ -87,7 +78,7 @@ def overview(
         (
             pack.name,
             pack.title,
-            f"{format_amount(pack.credits_micros)} {pack.unit}",
+            format_units(pack.credits_micros, pack.unit),
             money(pack.price_usd_cents, "usd"),
         )
         for pack in economy.packs.values()
@@ -97,18 +88,12 @@ def overview(
         "billing/buying.html",
         who,
         section=PATH,
-        status=status,
+        again=again,
         again_seconds=again_seconds,
-        problem=problem,
         banner=banner,
         packs=packs,
         sale=economy.purchase,
         units=list(economy.units),
         balance=balance,
-        seen=_seen(balance),
+        seen=seen_of({"balance": balance}),
     )
-
-
-def _seen(balance: Balance) -> str:
-    """A name for all that is shown of a balance."""
-    return hashlib.sha256(repr(balance).encode()).hexdigest()[:16]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 from collections.abc import Callable
 from typing import Any, Final
@@ -13,19 +14,23 @@ from tallystick.core import errors
 from tallystick.core.decimals import format_amount
 from tallystick.core.ids import to_text
 from tallystick.core.redirects import place_of
-from tallystick.problem_details import AWAY, status_of
+from tallystick.problem_details import status_of
+from tallystick.services.once import Claim
 from tallystick.web import assets
 from tallystick.web.frame import frame, page, plain, tally_of
+from tallystick.web.refusals import Again, again_of, told
 from tallystick.web.signing_in import SignedIn, foreign, is_own_form, sign_in_again, signed_in, to_sign_in
 
-# The pages that everybody has, in the order of the navigation. Another room's page gets its line here.
-NAVIGATION: Final = (
+SANDBOXES: Final = "/billing/sandboxes"  # led to only where there are any
+# The pages that there are, in the order of the navigation. Another room's page gets its line here.
+NAVIGATION: Final[tuple[tuple[str, str], ...]] = (
     ("/billing", "Credits"),
     ("/billing/transactions", "Transactions"),
     ("/billing/usage", "Usage"),
     ("/billing/payments", "Payments"),
     ("/billing/agents", "Agents"),
     ("/billing/tasks", "Tasks"),
+    (SANDBOXES, "Sandboxes"),
     ("/billing/plan", "Plan"),
     ("/billing/refills", "Refills"),
     ("/billing/budgets", "Budgets"),
@@ -38,6 +43,7 @@ SCRIPTS: Final = {"script-src": "'self'", "connect-src": "'self'", "style-src": 
 
 Act = Callable[[Request, SignedIn, dict[str, str]], Response]
 Show = Callable[..., Response]
+Shown = dict[str, Any]
 
 
 def show(
@@ -46,17 +52,22 @@ def show(
     who: SignedIn,
     *,
     section: str,
+    again: Again | None = None,
     status: int = 200,
     again_seconds: int | None = None,
     allows: dict[str, str] | None = None,
     **values: Any,  # noqa: ANN401 - whatever the template shows
 ) -> Response:
-    """A page of ``section``, with the way to the others."""
+    """A page of ``section``, with the way to the others, and what became of the form that is shown ``again``."""
     return page(
         name,
-        status=status,
+        status=status if again is None else again.status,
+        problem=None if again is None else again.problem,
+        filled={} if again is None else again.form,
         allows=allows or SCRIPTS,
-        navigation=NAVIGATION,
+        navigation=[
+            each for each in NAVIGATION if each[0] != SANDBOXES or tally_of(request).sandboxes.are_there
+        ],
         section=section,
         email=who.email,
         token=who.token,
@@ -72,12 +83,38 @@ def show(
 def looked(request: Request, path: str, see: Callable[[Request, SignedIn], Response]) -> Response:
     """Answer a GET: a page for whoever has signed in, or a plain sentence for what is refused.
 
-    ``path`` is where signing in leads back to.
+    ``path`` is the section that the page belongs to. Signing in leads back to the page itself.
     """
     who = signed_in(request)
     if who is None:
         query = request.url.query
-        return to_sign_in(f"{path}?{query}" if query else path)
+        return to_sign_in(f"{request.url.path}?{query}" if query else request.url.path)
+    return _seen(request, path, who, see)
+
+
+def live(request: Request, name: str, seen: str, look: Callable[[SignedIn], Shown]) -> Response:
+    """A part of a page alone, for a page that looks again: 204 where it has ``seen`` it, 401 for nobody."""
+    who = signed_in(request)
+    if who is None:
+        return Response(status_code=401)
+    try:
+        shown = look(who)
+    except errors.Refusal as refusal:
+        return Response(status_code=status_of(type(refusal))[0])
+    now = seen_of(shown)
+    if seen == now:
+        return Response(status_code=204)
+    return page(name, seen=now, amount=format_amount, text_of=to_text, **shown)
+
+
+def seen_of(shown: Shown) -> str:
+    """A name for all that a part of a page shows."""
+    return hashlib.sha256(repr(shown).encode()).hexdigest()[:16]
+
+
+def _seen(
+    request: Request, path: str, who: SignedIn, see: Callable[[Request, SignedIn], Response]
+) -> Response:
     try:
         return see(request, who)
     except errors.Refusal as refusal:
@@ -86,11 +123,17 @@ def looked(request: Request, path: str, see: Callable[[Request, SignedIn], Respo
             request,
             "billing/told.html",
             who,
-            section=path,
+            section=_section_of(path),
             status=status,
             heading=title,
             sentence=told(refusal),
         )
+
+
+def _section_of(path: str) -> str:
+    """The page of the navigation that leads to an address."""
+    above = [address for address, _ in NAVIGATION if path == address or path.startswith(f"{address}/")]
+    return max(above, key=len, default=NAVIGATION[0][0])
 
 
 def posted(request: Request, form: dict[str, str] | None, path: str, act: Act, again: Show) -> Response:
@@ -106,19 +149,13 @@ def posted(request: Request, form: dict[str, str] | None, path: str, act: Act, a
     try:
         return act(request, who, form)
     except errors.Refusal as refusal:
-        return again(request, who, problem=told(refusal), status=status_of(type(refusal))[0])
+        found = again_of(refusal, form)
+    return _seen(request, path, who, lambda request, who: again(request, who, again=found))
 
 
-def told(refusal: errors.Refusal) -> str:
-    """A refusal as a sentence. What the database said stays here: it may name hosts and users."""
-    if isinstance(refusal, errors.ServiceUnavailable) and refusal.__cause__ is not None:
-        return AWAY
-    return refusal.detail[:1].upper() + refusal.detail[1:]
-
-
-def claim(request: Request, who: SignedIn, form: dict[str, str]) -> None:
-    """See to it that a form is taken once. Raises ``Conflict`` for a repeat, from whichever tab it comes."""
-    tally_of(request).once.claim(who.caller, form.get("once", ""))
+def claim(request: Request, who: SignedIn, form: dict[str, str]) -> Claim:
+    """What sees to it that a form is taken once: it raises ``Conflict`` for a repeat, from whichever tab it comes."""
+    return tally_of(request).once.claim(who.caller, form.get("once", ""))
 
 
 def leave_to(request: Request, heading: str, url: str) -> Response:

@@ -17,7 +17,10 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from tallystick.bootstrap import Tally
+from tallystick.core import errors
+from tallystick.core.decimals import format_units
 from tallystick.core.times import to_datetime
+from tallystick.web.words import DOOR_WORDS
 
 MAX_FORM_FIELDS: Final = 20
 _STYLE: Final = files("tallystick.web").joinpath("templates", "style.css").read_text("utf-8")
@@ -55,7 +58,7 @@ _templates: Final = Environment(
     loader=PackageLoader("tallystick.web"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
 )
 _templates.filters.update(day=day, minute=minute)
-_templates.globals.update(money=money, style=Markup(_STYLE))  # noqa: S704 - our own file
+_templates.globals.update(door_words=DOOR_WORDS, money=money, with_unit=format_units, style=Markup(_STYLE))  # noqa: S704 - our own file
 
 
 def page(
@@ -76,10 +79,19 @@ def page(
 
 
 def plain(
-    request: Request, heading: str, sentence: str, *, status: int = 200, again_seconds: int | None = None
+    request: Request,
+    heading: str,
+    sentence: str,
+    *,
+    status: int = 200,
+    again_seconds: int | None = None,
+    onward: tuple[str, str] | None = None,
 ) -> Response:
-    """A page with one sentence; with ``again_seconds`` it looks again after a while."""
-    values = frame(request, again_seconds=again_seconds)
+    """A page with one sentence; with ``again_seconds`` it looks again after a while.
+
+    ``onward`` is where else to go: an address, and the words of its link.
+    """
+    values = frame(request, again_seconds=again_seconds) | {"onward": onward}
     return page("billing/plain.html", status=status, heading=heading, sentence=sentence, **values)
 
 
@@ -128,7 +140,10 @@ def see_other(address: str) -> Response:
 
 
 async def _form(request: Request) -> dict[str, str] | None:
-    """The fields of a form that was sent from a page of ours; None for anything else."""
+    """The fields of a form that was sent from a page of ours; None for anything from elsewhere.
+
+    Raises ``MalformedRequest`` for what no form of ours can be.
+    """
     if not _is_from_here(request):
         return None
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != _FORM_TYPE:
@@ -136,8 +151,11 @@ async def _form(request: Request) -> dict[str, str] | None:
     body = await request.body()
     try:
         return dict(parse_qsl(body.decode(), max_num_fields=MAX_FORM_FIELDS, strict_parsing=bool(body)))
-    except ValueError:  # not UTF-8, not a form, or with too many fields
-        return None
+    except ValueError:
+        message = (
+            f"this form cannot be read: expected UTF-8 and at most {MAX_FORM_FIELDS} fields. Nothing was done"
+        )
+        raise errors.MalformedRequest(message) from None
 
 
 FormOf: TypeAlias = Annotated[dict[str, str] | None, Depends(_form)]

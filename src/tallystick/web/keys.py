@@ -13,6 +13,7 @@ from tallystick.core.times import from_datetime
 from tallystick.services.keys import BudgetTerms, NewKey
 from tallystick.web.dashboard import claim, looked, posted, show
 from tallystick.web.frame import FormOf, see_other, tally_of
+from tallystick.web.refusals import Again
 from tallystick.web.signing_in import SignedIn
 
 routes = APIRouter(include_in_schema=False)
@@ -37,9 +38,13 @@ def _act(request: Request, who: SignedIn, form: dict[str, str]) -> Response:
     if form.get("action") == "revoke":
         keys.revoke(who.caller, form.get("key", ""))
         return see_other(PATH)
-    name, budget, ends = form.get("name", ""), _budget(form), _end(form)
-    claim(request, who, form)
-    made = keys.create(who.caller, name=name, budget=budget, expires_at=ends)
+    made = keys.create(
+        who.caller,
+        name=form.get("name", ""),
+        budget=_budget(form),
+        expires_at=_end(form),
+        claim=claim(request, who, form),
+    )
     return _page(request, who, made=made)
 
 
@@ -63,8 +68,7 @@ def _page(
     request: Request,
     who: SignedIn,
     *,
-    problem: str | None = None,
-    status: int = 200,
+    again: Again | None = None,
     made: NewKey | None = None,
 ) -> Response:
     tally, cursor = tally_of(request), request.query_params.get("cursor") or None
@@ -73,8 +77,7 @@ def _page(
         "billing/keys.html",
         who,
         section=PATH,
-        status=status,
-        problem=problem,
+        again=again,
         made=made,
         found=tally.keys.list(who.caller, cursor=cursor),
         first=cursor is None,

@@ -9,6 +9,7 @@ from starlette.responses import Response
 from tallystick.core import errors
 from tallystick.web.dashboard import looked, posted, show
 from tallystick.web.frame import FormOf, tally_of
+from tallystick.web.refusals import Again
 from tallystick.web.signing_in import SignedIn, session_of
 
 routes = APIRouter(include_in_schema=False)
@@ -46,8 +47,7 @@ def _page(
     request: Request,
     who: SignedIn,
     *,
-    problem: str | None = None,
-    status: int = 200,
+    again: Again | None = None,
     changed: bool = False,
 ) -> Response:
     return show(
@@ -55,7 +55,6 @@ def _page(
         "account/password.html",
         who,
         section=PATH,
-        status=status,
-        problem=problem,
+        again=again,
         changed=changed,
     )

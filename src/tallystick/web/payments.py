@@ -9,6 +9,7 @@ from starlette.responses import Response
 from tallystick.services.checkouts import status_of
 from tallystick.web.dashboard import leave_to, looked, posted, show
 from tallystick.web.frame import FormOf, tally_of
+from tallystick.web.refusals import Again
 from tallystick.web.signing_in import SignedIn
 from tallystick.web.words import STATUS_WORDS
 
@@ -33,15 +34,14 @@ def _leave(request: Request, who: SignedIn, _form: dict[str, str]) -> Response:
     return leave_to(request, "Cards and bills", tally_of(request).subscriptions.portal(who.caller))
 
 
-def _page(request: Request, who: SignedIn, *, problem: str | None = None, status: int = 200) -> Response:
+def _page(request: Request, who: SignedIn, *, again: Again | None = None) -> Response:
     cursor = request.query_params.get("cursor") or None
     return show(
         request,
         "billing/payments.html",
         who,
         section=PATH,
-        status=status,
-        problem=problem,
+        again=again,
         found=tally_of(request).checkouts.list(who.caller, cursor=cursor),
         first=cursor is None,
         address=f"{PATH}?",

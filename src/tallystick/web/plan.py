@@ -8,6 +8,7 @@ from starlette.responses import Response
 
 from tallystick.web.dashboard import leave_to, looked, posted, show
 from tallystick.web.frame import FormOf, see_other, tally_of
+from tallystick.web.refusals import Again
 from tallystick.web.signing_in import SignedIn
 
 routes = APIRouter(include_in_schema=False)
@@ -38,7 +39,7 @@ def _change(request: Request, who: SignedIn, form: dict[str, str]) -> Response:
     return see_other(PATH) if url is None else leave_to(request, "Pay for the plan", url)
 
 
-def _page(request: Request, who: SignedIn, *, problem: str | None = None, status: int = 200) -> Response:
+def _page(request: Request, who: SignedIn, *, again: Again | None = None) -> Response:
     tally = tally_of(request)
     economy = tally.context.economy()
     return show(
@@ -46,8 +47,7 @@ def _page(request: Request, who: SignedIn, *, problem: str | None = None, status
         "billing/plan.html",
         who,
         section=PATH,
-        status=status,
-        problem=problem,
+        again=again,
         subscription=tally.subscriptions.get(who.caller),
         plan=tally.plans.get(who.caller),
         plans=economy.plans,

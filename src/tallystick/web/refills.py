@@ -9,6 +9,7 @@ from starlette.responses import Response
 from tallystick.services.refill_outcomes import NO_CARD
 from tallystick.web.dashboard import leave_to, looked, posted, show
 from tallystick.web.frame import FormOf, see_other, tally_of
+from tallystick.web.refusals import Again
 from tallystick.web.signing_in import SignedIn
 
 routes = APIRouter(include_in_schema=False)
@@ -46,7 +47,7 @@ def _act(request: Request, who: SignedIn, form: dict[str, str]) -> Response:
     return see_other(PATH)
 
 
-def _page(request: Request, who: SignedIn, *, problem: str | None = None, status: int = 200) -> Response:
+def _page(request: Request, who: SignedIn, *, again: Again | None = None) -> Response:
     tally = tally_of(request)
     economy = tally.context.economy()
     terms = economy.auto_refill if economy.purchase is not None else None
@@ -55,8 +56,7 @@ def _page(request: Request, who: SignedIn, *, problem: str | None = None, status
         "billing/refills.html",
         who,
         section=PATH,
-        status=status,
-        problem=problem,
+        again=again,
         terms=terms,
         setting=None if terms is None else tally.refills.get(who.caller),
         no_card=NO_CARD,

@@ -19,6 +19,7 @@ from starlette.responses import Response
 from tallystick.core import errors
 from tallystick.services.context import Caller
 from tallystick.web.frame import FormOf, frame, page, plain, see_other, tally_of
+from tallystick.web.refusals import told
 
 routes = APIRouter(include_in_schema=False)
 
@@ -86,9 +87,9 @@ def post_sign_in(request: Request, form: FormOf) -> Response:
     try:
         session = use(email, form.get("password", ""), ip=ip).token
     except errors.RateLimited as refusal:
-        return _form_page(request, return_to, problem=refusal.detail, email=email, status=429)
+        return _form_page(request, return_to, problem=told(refusal), email=email, status=429)
     except (errors.InvalidCredentials, errors.EmailTaken, errors.ValidationFailed) as refusal:
-        return _form_page(request, return_to, problem=refusal.detail, email=email, status=422)
+        return _form_page(request, return_to, problem=told(refusal), email=email, status=422)
     answer = see_other(_within(return_to))
     _set_cookie(request, answer, session)
     return answer

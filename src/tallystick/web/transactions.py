@@ -14,8 +14,9 @@ from tallystick.core.decimals import format_price
 from tallystick.core.ids import to_text
 from tallystick.core.times import DAY, from_datetime
 from tallystick.services.pages import Page
-from tallystick.web.dashboard import looked, show, told
+from tallystick.web.dashboard import looked, show
 from tallystick.web.frame import tally_of
+from tallystick.web.refusals import again_of
 from tallystick.web.signing_in import SignedIn
 from tallystick.web.words import ENTRY_WORDS, ORIGIN_WORDS
 
@@ -58,7 +59,7 @@ def _page(request: Request, who: SignedIn) -> Response:
     query = request.query_params
     asked = {name: query.get(name, "").strip() for name in ("type", "from", "to", "unit")}
     cursor = query.get("cursor") or None
-    problem, status = None, 200
+    again = None
     try:
         found = tally_of(request).billing.transactions(
             who.caller,
@@ -70,7 +71,7 @@ def _page(request: Request, who: SignedIn) -> Response:
             cursor=cursor,
         )
     except errors.ValidationFailed as refusal:
-        problem, status, found = told(refusal), 422, Page((), has_more=False, next_cursor=None)
+        again, found = again_of(refusal, {}), Page((), has_more=False, next_cursor=None)
         asked |= {"from": "", "to": ""}  # a field for days shows nothing else
     kept = urlencode({name: value for name, value in asked.items() if value})
     economy = tally_of(request).context.economy()
@@ -79,8 +80,7 @@ def _page(request: Request, who: SignedIn) -> Response:
         "billing/transactions.html",
         who,
         section=PATH,
-        status=status,
-        problem=problem,
+        again=again,
         found=found,
         asked=asked,
         first=cursor is None,

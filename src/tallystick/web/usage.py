@@ -12,8 +12,9 @@ from starlette.responses import Response
 from tallystick.core import errors
 from tallystick.core.decimals import format_amount
 from tallystick.services.billing import PERIODS, Usage
-from tallystick.web.dashboard import SCRIPTS, looked, show, told
+from tallystick.web.dashboard import SCRIPTS, looked, show
 from tallystick.web.frame import tally_of
+from tallystick.web.refusals import again_of
 from tallystick.web.signing_in import SignedIn
 
 routes = APIRouter(include_in_schema=False)
@@ -35,12 +36,12 @@ def get_usage(request: Request) -> Response:
 
 
 def _page(request: Request, who: SignedIn) -> Response:
-    query, billing, problem, status = request.query_params, tally_of(request).billing, None, 200
+    query, billing, again = request.query_params, tally_of(request).billing, None
     unit = query.get("unit") or None
     try:
         usage = billing.usage(who.caller, unit=unit, period=query.get("period", DEFAULT))
     except errors.ValidationFailed as refusal:
-        problem, status = told(refusal), 422
+        again = again_of(refusal, {})
         usage = billing.usage(who.caller, unit=unit, period=DEFAULT)
     meters = _meters(usage)
     return show(
@@ -48,9 +49,8 @@ def _page(request: Request, who: SignedIn) -> Response:
         "billing/usage.html",
         who,
         section=PATH,
-        status=status,
+        again=again,
         allows=_ALLOWS,
-        problem=problem,
         usage=usage,
         periods=PERIODS,
         units=list(tally_of(request).context.economy().units),

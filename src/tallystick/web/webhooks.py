@@ -13,6 +13,7 @@ from tallystick.services.endpoints import STATUSES, WithSecret
 from tallystick.services.pages import MAX_LIMIT
 from tallystick.web.dashboard import claim, looked, posted, show
 from tallystick.web.frame import FormOf, see_other, tally_of
+from tallystick.web.refusals import Again
 from tallystick.web.signing_in import SignedIn
 
 routes = APIRouter(include_in_schema=False)
@@ -45,22 +46,22 @@ def post_webhook(request: Request, endpoint: str, form: FormOf) -> Response:
     def act(request: Request, who: SignedIn, form: dict[str, str]) -> Response:
         return _act(request, who, form, endpoint)
 
-    def again(request: Request, who: SignedIn, *, problem: str, status: int) -> Response:
+    def shown(request: Request, who: SignedIn, *, again: Again | None = None) -> Response:
         try:
-            return _one(request, who, name=endpoint, problem=problem, status=status)
+            return _one(request, who, name=endpoint, again=again)
         except errors.NotFound:  # it was deleted in another tab
-            return _list(request, who, problem=problem, status=status)
+            return _list(request, who, again=again)
 
-    return posted(request, form, f"{PATH}/{endpoint}", act, again)
+    return posted(request, form, f"{PATH}/{endpoint}", act, shown)
 
 
 def _create(request: Request, who: SignedIn, form: dict[str, str]) -> Response:
-    claim(request, who, form)
     made = tally_of(request).endpoints.create(
         who.caller,
         url=form.get("url", "").strip(),
         types=[f"{noun}.*" for noun in nouns() if f"about {noun}" in form],
         description=form.get("description", "").strip() or None,
+        claim=claim(request, who, form),
     )
     return _one(request, who, name=to_text("whe", made.endpoint.id), secret=made)
 
@@ -68,9 +69,8 @@ def _create(request: Request, who: SignedIn, form: dict[str, str]) -> Response:
 def _act(request: Request, who: SignedIn, form: dict[str, str], name: str) -> Response:
     endpoints, action = tally_of(request).endpoints, form.get("action")
     if action == "rotate":
-        endpoints.get(who.caller, name)  # a form for what is gone is not used up
-        claim(request, who, form)
-        return _one(request, who, name=name, secret=endpoints.rotate(who.caller, name))
+        made = endpoints.rotate(who.caller, name, claim=claim(request, who, form))
+        return _one(request, who, name=name, secret=made)
     if action == "delete":
         endpoints.delete(who.caller, name)
         return see_other(PATH)
@@ -87,14 +87,13 @@ def _act(request: Request, who: SignedIn, form: dict[str, str], name: str) -> Re
     return see_other(f"{PATH}/{name}")
 
 
-def _list(request: Request, who: SignedIn, *, problem: str | None = None, status: int = 200) -> Response:
+def _list(request: Request, who: SignedIn, *, again: Again | None = None) -> Response:
     return show(
         request,
         "billing/webhooks.html",
         who,
         section=PATH,
-        status=status,
-        problem=problem,
+        again=again,
         endpoints=tally_of(request).endpoints.list(who.caller, limit=MAX_LIMIT).items,
         nouns=nouns(),
     )
@@ -105,8 +104,7 @@ def _one(
     who: SignedIn,
     *,
     name: str,
-    problem: str | None = None,
-    status: int = 200,
+    again: Again | None = None,
     secret: WithSecret | None = None,
 ) -> Response:
     endpoints, query = tally_of(request).endpoints, request.query_params
@@ -118,8 +116,7 @@ def _one(
         "billing/webhook.html",
         who,
         section=PATH,
-        status=status,
-        problem=problem,
+        again=again,
         endpoint=endpoint,
         here=address,
         secret=secret,

@@ -35,6 +35,34 @@ TASK_WORDS: Final = {
     "disputed": ("Disputed", "The operator decides how much of the price comes back."),
     "refunded": ("Paid back", "The operator's decision was that the price, or a part of it, came back."),
 }
+# Each status of a sandbox, why one stopped, and what is done with sandboxes.
+SANDBOX_WORDS: Final = {
+    "creating": "Being made",
+    "running": "Running",
+    "stopped": "Stopped",
+    "failed": "Not made",
+}
+SANDBOX_REASONS: Final = {
+    "requested": "You ended it, or a program of yours did.",
+    "timeout": "Its time was over.",
+    "credits": "There were no credits for more time.",
+    "budget": "A budget allowed no more time.",
+    "frozen": "The account was frozen.",
+    "plan": "Your plan lets none live longer.",
+    "memory": "It used more memory than it had.",
+    "disk": "It used more disk than it had.",
+    "crashed": "It broke down.",
+    "host_restart": "The server that ran it was restarted.",
+    "provider_gone": "Whoever ran it has it no more.",
+}
+SANDBOX_OPERATIONS: Final = {
+    "create": "Making it",
+    "execute": "Running code",
+    "upload": "Putting in a file",
+    "configure": "Changing its settings",
+    "delete": "Deleting it",
+    "running": "Running time",
+}
 # What a grant's origin means for people.
 ORIGIN_WORDS: Final = {"paid": "bought", "free": "free"}
 LEVEL_WORDS: Final = {"customer": "Everything you spend", "agent": "Agent", "key": "API key"}
@@ -49,4 +77,11 @@ STATUS_WORDS: Final = {
     "refunded": "refunded",
     "disputed": "disputed",
     "charged_back": "charged back",
+}
+# Through which door an admin did something.
+DOOR_WORDS: Final = {
+    "admin": "operators’ dashboard",
+    "rest": "REST",
+    "cli": "command line",
+    "mcp": "MCP",
 }

@@ -17,6 +17,7 @@ from argon2 import PasswordHasher
 from tallystick.api.app import create_app
 from tallystick.api.metrics import Metrics
 from tallystick.bootstrap import Tally
+from tallystick.ports.sandboxes import SandboxProvider
 from tallystick.services.identity import Identity
 from tallystick.services.passwords import Passwords
 from tests.contract.conformance import contract_of
@@ -119,14 +120,26 @@ class Door:
     """A running server with one customer, ``ann``, and words for what tests do with it."""
 
     def __init__(
-        self, url: str, folder: Path, *, at: str = "2027-01-10T12:00:00Z", test_mode: bool = False
+        self,
+        url: str,
+        folder: Path,
+        *,
+        at: str = "2027-01-10T12:00:00Z",
+        test_mode: bool = False,
+        economy: str | None = None,
+        sandboxes: SandboxProvider | None = None,
     ) -> None:
         path = folder / "door.toml"
         path.write_text(ECONOMY)
         self.clock = FakeClock(at)
         self.metrics = Metrics()
         self.tally = Tally.open(
-            url, economy=str(path), test_mode=test_mode, source=self.clock, observe=self.metrics.observe_batch
+            url,
+            economy=economy or str(path),
+            test_mode=test_mode,
+            source=self.clock,
+            observe=self.metrics.observe_batch,
+            sandbox_provider=sandboxes,
         )
         self.tally.identity = Identity(self.tally.context, self.tally.customers, passwords=Passwords(WEAK))
         self.tally.identity.ensure_admin_key(ADMIN)

@@ -165,6 +165,18 @@ def test_a_charge_explains_itself(door: Door) -> None:
     assert explained["seal_ok"]
 
 
+def test_a_charge_in_two_units_says_what_went_back_of_each(door: Door) -> None:
+    """The single figures are of its first unit alone."""
+    charge = door.charge("both", quantity=3)["id"]
+    door.post(f"/charges/{charge}/refund", {"amount": 1})
+    found = door.get(f"/charges/{charge}")
+    assert (1, 0) == (found["refunded"], found["refundable"])
+    assert [
+        {"unit": "credits", "refunded": 1, "refundable": 0},
+        {"unit": "USD", "refunded": 0, "refundable": Decimal("0.06")},
+    ] == found["refunds"]
+
+
 def test_a_quote_draws_nothing(door: Door) -> None:
     """It says the price, what is there, and why it would be refused."""
     fits = door.post("/quotes", {"customer": "ann", "meter": "limited"}, key=None)

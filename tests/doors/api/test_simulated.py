@@ -11,7 +11,7 @@ from tallystick.api.openapi import document_of
 from tallystick.bootstrap import Tally
 from tallystick.core.errors import NotSimulated
 from tallystick.core.times import HOUR
-from tallystick.ports import CheckoutMode, CheckoutOrder
+from tallystick.ports.payments import CheckoutMode, CheckoutOrder
 from tallystick.providers.simulated import SimulatedPayments
 from tallystick.services.context import SYSTEM
 from tallystick.services.simulated_controls import ACTIONS, SimulatedControls

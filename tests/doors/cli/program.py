@@ -68,6 +68,25 @@ description = "Three an hour"
 price = 1
 hourly_limit = 3
 
+[meters.vcpu_seconds]
+category = "sandbox"
+description = "Of a running sandbox, per vCPU"
+[[meters.vcpu_seconds.prices]]
+kind = "per_unit"
+per_unit = 0.0001
+[meters.gib_seconds]
+category = "sandbox"
+description = "Of a running sandbox, per GiB"
+[[meters.gib_seconds.prices]]
+kind = "per_unit"
+per_unit = 0.0001
+[sandbox]
+vcpu_meter = "vcpu_seconds"
+gib_meter = "gib_seconds"
+default_vcpu = 1
+default_memory_mib = 128
+default_timeout_seconds = 300
+
 [rewards.challenge]
 description = "A challenge"
 ranges = { any = [1, 50] }

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -16,8 +17,11 @@ Arguments = Callable[[Program, str], list[str]]
 
 # These run on; test_processes.py starts them.
 LONG_RUNNING = {"serve", "worker", "mcp start", "gateway"}
-# These work on files and databases of their own; test_local.py calls them.
-LOCAL = {"init", "audit", "bench", "economy check", "economy diff", "economy list", "economy show"}
+# These work on files and databases of their own; test_local.py and test_sandbox_templates.py call them.
+LOCAL = {
+    *("init", "audit", "bench", "economy check", "economy diff", "economy list", "economy show"),
+    "sandbox build-template",
+}
 
 
 def _charged(program: Program, customer: str) -> str:
@@ -57,6 +61,22 @@ def _task(program: Program, customer: str, *steps: str) -> str:
     for step in steps:
         program.ask("tasks", step, task, *(["--reason", "no"] if step == "dispute" else []))
     return task
+
+
+def _sandbox(program: Program, customer: str) -> list[str]:
+    made = program.ask("sandbox", "create", "--template", "bash", "--customer", customer)
+    return ["--id", made["id"]]
+
+
+def _sandbox_with_file(program: Program, customer: str) -> list[str]:
+    chosen = _sandbox(program, customer)
+    program.ask("sandbox", "execute", *chosen, "--code", "echo hello > greeting")
+    return [*chosen, "--path", "greeting", "--output", "greeting"]
+
+
+def _file(program: Program, customer: str) -> list[str]:
+    Path("a.txt").write_text("a")
+    return [*_sandbox(program, customer), "--file", "a.txt"]
 
 
 def _email(customer: str) -> list[str]:
@@ -176,6 +196,20 @@ CALLS: dict[str, Arguments] = {
         "--reason",
         "half",
     ],
+    "sandbox list-templates": lambda _program, _customer: [],
+    "sandbox create": lambda _, customer: ["--template", "bash", "--customer", customer],
+    "sandbox execute": lambda program, customer: [*_sandbox(program, customer), "--code", "pwd"],
+    "sandbox list": lambda _, customer: ["--customer", customer],
+    "sandbox status": _sandbox,
+    "sandbox logs": _sandbox,
+    "sandbox upload": _file,
+    "sandbox download": _sandbox_with_file,
+    "sandbox configure": lambda program, customer: [*_sandbox(program, customer), "--env", "A=1"],
+    "sandbox extend": lambda program, customer: [*_sandbox(program, customer), "--timeout", "600"],
+    "sandbox stop": _sandbox,
+    "sandbox delete": _sandbox,
+    "sandbox explain": _sandbox,
+    "sandbox usage": lambda _, customer: ["--customer", customer],
     "rewards give": lambda _, customer: [customer, "challenge", "--fact", "a", "--amount", "20"],
     "rewards refer": lambda program, customer: [_referrer(program, customer), customer],
     "payouts list": lambda _program, _customer: [],

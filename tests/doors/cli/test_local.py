@@ -244,7 +244,7 @@ def test_what_changes_for_whom(local: Program, economy: str) -> None:
     assert ECONOMY.count(LOOKUP) == 1
     Path("new.toml").write_text(ECONOMY.replace(LOOKUP, LOOKUP.replace("1", "2")))
     [change] = local.ask("economy", "diff", economy, "new.toml")["changes"]
-    assert ("1 credits", "2 credits") == (change["old"], change["new"])
+    assert ("1 credit", "2 credits") == (change["old"], change["new"])
     assert change["path"].startswith("meter lookup")
     assert change["affects"] in " ".join(local.show("economy", "diff", economy, "new.toml").split())
     assert "nothing changes" in local.show("economy", "diff", economy, economy)

@@ -163,16 +163,60 @@ def test_a_reader_that_leaves_early_is_no_crash() -> None:
     assert "Traceback" not in ended.stderr
 
 
+@pytest.mark.parametrize(
+    "arguments", [["economy", "list"], ["economy", "list", "--json"], ["--help"]], ids=" ".join
+)
+def test_output_that_cannot_be_written_is_no_crash(arguments: list[str]) -> None:
+    """A full disk, or a standard output that is closed: status 1 and one line, which says whether it was done."""
+    words = " ".join(arguments)
+    for target in (">/dev/full", ">&-"):
+        command = f"'{PROGRAMS / 'tally'}' {words} {target}"
+        ended = subprocess.run(["/bin/sh", "-c", command], check=False, capture_output=True, text=True)
+        assert (1, 1) == (ended.returncode, len(ended.stderr.splitlines())), ended.stderr
+        assert "tally: " in ended.stderr
+        if "economy" in words:
+            assert "done, but what came of it could not be written" in ended.stderr
+    both = subprocess.run(["/bin/sh", "-c", f"'{PROGRAMS / 'tally'}' {words} >&- 2>&-"], check=False)
+    assert 1 == both.returncode
+
+
+def test_a_terminal_without_signs_gets_escapes(folder: Path) -> None:
+    """Nothing is lost, and nothing crashes."""
+    text = ECONOMY.replace('"Terminal"', '"Caf\u00e9"')
+    (folder / "terminal.toml").write_text(text, encoding="utf-8")
+    shown = tally(folder, "economy", "show", "terminal.toml", PYTHONIOENCODING="ascii")
+    assert 0 == shown.returncode, shown.stderr
+    assert "Caf\\xe9" in shown.stdout
+    found = tally(folder, "economy", "show", "terminal.toml", "--json", PYTHONIOENCODING="ascii")
+    assert "Caf\\u00e9" in found.stdout
+
+
 def test_a_terminal_sees_progress_and_a_file_does_not(folder: Path) -> None:
     """The audit's bars and the wait for time to pass go to a terminal's standard error, and nowhere else."""
     tally(folder, "init")
     quiet = tally(folder, "audit")
     assert (0, "") == (quiet.returncode, quiet.stderr)
 
+    shown, output = _at_a_terminal(folder, "audit")
+    assert "transactions" in shown
+    assert quiet.stdout.splitlines()[1:] == output.splitlines()[1:]
+
+
+def test_a_terminal_sees_the_steps_of_a_build(folder: Path) -> None:
+    """Each step of a template's building has a bar."""
+    build = ("sandbox", "build-template", "hello", "--base", "bash", "--templates", "templates")
+    shown, output = _at_a_terminal(folder, *build)
+    assert "the template" in shown
+    assert "1/1" in shown
+    assert "hello" in output
+
+
+def _at_a_terminal(folder: Path, *arguments: str) -> tuple[str, str]:
+    """What a terminal shows of standard error, and what a file gets of standard output."""
     ours, theirs = pty.openpty()
     with os.fdopen(ours, "rb", buffering=0) as screen:
         process = subprocess.Popen(
-            [PROGRAMS / "tally", "audit"],
+            [PROGRAMS / "tally", *arguments],
             cwd=folder,
             env=clean_environ() | {"TERM": "xterm"},
             stdout=subprocess.PIPE,
@@ -181,8 +225,7 @@ def test_a_terminal_sees_progress_and_a_file_does_not(folder: Path) -> None:
         os.close(theirs)
         shown = _all_of(screen)
         output, _ = process.communicate(timeout=PATIENCE_SECONDS)
-    assert "transactions" in shown
-    assert quiet.stdout.splitlines()[1:] == output.decode().splitlines()[1:]
+    return shown, output.decode()
 
 
 def _all_of(screen: FileIO) -> str:

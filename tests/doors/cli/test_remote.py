@@ -178,6 +178,21 @@ def test_another_program_at_the_address_is_noticed(answer: httpx.Response) -> No
     assert "TALLY_URL" in str(caught.value.advice)
 
 
+@pytest.mark.parametrize(
+    "content", [b'{"amount": 1.5e99999999999999999999}', b"[" * 100_000], ids=["giant", "deep"]
+)
+def test_a_write_whose_answer_cannot_be_read_keeps_its_key(content: bytes) -> None:
+    """It may have been done, and is repeated with the key."""
+    line = Line(httpx.Response(201, content=content))
+    with pytest.raises(Problem) as caught:
+        line.remote.post("/charges", {})
+    assert ("unexpected_answer", line.keys[0]) == (caught.value.code, caught.value.fields["idempotency_key"])
+    assert f"--idempotency-key {line.keys[0]}" in str(caught.value.advice)
+    with pytest.raises(Problem) as caught:
+        line.remote.post("/keys", {}, repeatable=False)
+    assert "idempotency_key" not in caught.value.fields
+
+
 def test_numbers_are_exact_in_both_directions() -> None:
     """No float is in between."""
     line = Line(httpx.Response(201, text='{"amount": 0.1000000000000000055511151231257827}'))
@@ -187,7 +202,9 @@ def test_numbers_are_exact_in_both_directions() -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["foo", "ftp://tally.test", "http://", "http://[bad", "http://tally.test:port"]
+    "url",
+    ["foo", "ftp://tally.test", "http://", "http://[bad", "http://tally.test:port", "http://\udcff"],
+    ids=ascii,
 )
 def test_an_address_that_is_none_is_told(url: str) -> None:
     """TALLY_URL is named, with an example."""
@@ -195,6 +212,7 @@ def test_an_address_that_is_none_is_told(url: str) -> None:
         Remote(url, None)
     assert "configuration_error" == caught.value.code
     assert "TALLY_URL" in str(caught.value.advice)
+    assert caught.value.detail.encode()
 
 
 def test_a_token_that_no_header_can_carry_is_told() -> None:

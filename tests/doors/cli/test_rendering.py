@@ -1,6 +1,7 @@
 """Figures stay exact and whole, whatever the width of the terminal."""
 
 import io
+import json
 from decimal import Decimal
 
 import pytest
@@ -19,6 +20,13 @@ def drawn(thing: object, width: int = 120) -> str:
     out = io.StringIO()
     Console(file=out, width=width, highlight=False, markup=False).print(thing)
     return out.getvalue()
+
+
+def test_json_stays_json_where_signs_are_missing() -> None:
+    """A terminal that knows ASCII alone gets JSON's own escapes."""
+    found = json_text({"name": "\u00fcn\u00ef \U0001f4a5"}, encoding="ascii")
+    assert found.isascii()
+    assert {"name": "\u00fcn\u00ef \U0001f4a5"} == json.loads(found)
 
 
 @given(DECIMALS | st.integers(min_value=-(10**20), max_value=10**20), st.integers(min_value=0, max_value=8))

@@ -16,7 +16,7 @@ def test_prices_are_shown_to_everybody(visitor: Program) -> None:
 def test_a_charge_says_what_it_drew(admin: Program, customer: str) -> None:
     """The amount, the grants it came from, and what is left."""
     shown = admin.show("charge", "lookup", "--customer", customer, "--description", "one look")
-    assert "Charged 1 credits for 1 × lookup." in shown
+    assert "Charged 1 credit for 1 × lookup." in shown
     assert "grant_" in shown
     assert "99" in shown
     charged = admin.ask("charge", "tokens", "--customer", customer, "--quantity", "1000000")

@@ -61,7 +61,7 @@ class Agent:
 
         return asyncio.run(work())
 
-    def call(self, name: str, *, meta: dict[str, Any] | None = None, **arguments: Any) -> dict[str, Any]:
+    def call(self, name: str, /, *, meta: dict[str, Any] | None = None, **arguments: Any) -> dict[str, Any]:
         """What a tool answers. Its text says the same as its structured content, also of a refusal."""
 
         async def work() -> Any:
@@ -86,7 +86,7 @@ class Agent:
         receipt: dict[str, Any] | None = (asyncio.run(work()).meta or {}).get("tallystick/receipt")
         return receipt
 
-    def refused(self, name: str, **arguments: Any) -> str:
+    def refused(self, name: str, /, **arguments: Any) -> str:
         """The code of a refusal that must come."""
         return str(self.problem(name, **arguments)["code"])
 

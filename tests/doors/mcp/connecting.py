@@ -18,9 +18,10 @@ from fastmcp.client.transports import StreamableHttpTransport
 from tallystick.api.app import create_app
 from tallystick.bootstrap import Tally
 from tallystick.mcp import http
+from tallystick.ports.sandboxes import SandboxProvider
 from tallystick.services.identity import Identity
 from tallystick.services.passwords import Passwords
-from tallystick.web import routers
+from tallystick.web import routers, tell
 from tests.doors.api.door import ECONOMY, WEAK, ThreadServer
 from tests.doors.mcp.agent import Agent
 from tests.doors.web.browser import Reader
@@ -35,7 +36,13 @@ class Installation:
     """A server with all its doors, on a clock that the test moves; ``public_url`` is that of the first of several."""
 
     def __init__(
-        self, url: str, folder: Path, *, beside: Installation | None = None, economy: str = ECONOMY
+        self,
+        url: str,
+        folder: Path,
+        *,
+        beside: Installation | None = None,
+        economy: str = ECONOMY,
+        sandboxes: SandboxProvider | None = None,
     ) -> None:
         path, port = folder / "door.toml", free_port()
         path.write_text(economy)
@@ -47,10 +54,11 @@ class Installation:
             test_mode=False,
             source=self.clock,
             public_url=self.url if beside is None else beside.url,
+            sandbox_provider=sandboxes,
         )
         self.tally.identity = Identity(self.tally.context, self.tally.customers, passwords=Passwords(WEAK))
         app = create_app(
-            self.tally, extra_routes=routers(self.tally), extra_apps=http.applications(self.tally)
+            self.tally, extra_routes=routers(self.tally), extra_apps=http.applications(self.tally), tell=tell
         )
         self._server = ThreadServer(app, port=port)
         self._clients: list[httpx.Client] = []

@@ -124,6 +124,7 @@ def test_an_award_comes_once_for_a_key(tally: Tally, agent: Agent) -> None:
     assert first == admin.call("app_store_earn_ruv", meta=meta, **award)
     assert (456.5, "txn_") == (first["new_balance"], first["transaction_id"][:4])
     admin.call("app_store_earn_ruv", **award | {"amount": 7, "source": "app_usage", "reason": "used"})
+    assert [("mcp", "grant")] * 2 == [(row.door, row.action) for row in tally.operator_actions.list().items]
     line = agent.call("ruv_history", limit=2)["transactions"][1]
     assert (100.5, "reward", reason) == (line["amount"], line["type"], line["description"])
     stats = agent.call("user_stats")

@@ -10,9 +10,9 @@ import httpx
 from tallystick.api.app import create_app
 from tallystick.bootstrap import Tally
 from tallystick.core.times import HOUR
-from tallystick.ports import Checkout, CheckoutMode, CheckoutOrder, Payment
+from tallystick.ports.payments import Checkout, CheckoutMode, CheckoutOrder, Payment
 from tallystick.providers.simulated import SimulatedPayments
-from tallystick.web import routers
+from tallystick.web import routers, tell
 from tests.doors.api.door import ECONOMY, ThreadServer
 from tests.tallies import FakeClock
 
@@ -54,7 +54,7 @@ class Site:
         path.write_text(ECONOMY)
         self.clock = FakeClock(at)
         self.tally = Tally.open(url, economy=str(path), test_mode=False, source=self.clock)
-        self.server = ThreadServer(create_app(self.tally, extra_routes=routers(self.tally)))
+        self.server = ThreadServer(create_app(self.tally, extra_routes=routers(self.tally), tell=tell))
         self.client = httpx.Client(base_url=self.server.url, timeout=30)
         found = self.tally.simulated_payments
         assert found is not None

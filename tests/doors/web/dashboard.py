@@ -15,6 +15,7 @@ from tallystick.services.pricing import Usage
 from tests.browser import open_browser
 from tests.doors.api.door import ECONOMY
 from tests.doors.mcp.connecting import PASSWORD, Installation
+from tests.services.scripted_sandboxes import ScriptedSandboxes
 
 EMAIL = "ada@example.test"
 SELLS = (
@@ -35,6 +36,40 @@ amount_min_usd = 10
 amount_default_usd = 10
 """
 )
+# With these, two vCPUs and half a GiB cost 30.25 millionths of a dollar a second.
+RUNS_SANDBOXES = (
+    SELLS.replace("[plans.pro]", "session_seconds_max = 7200\nconcurrency_max = 3\n[plans.pro]", 1)
+    + """
+[meters.vcpu_seconds]
+category = "infrastructure"
+description = "A running sandbox, per vCPU and second"
+[[meters.vcpu_seconds.prices]]
+unit = "USD"
+kind = "per_unit"
+per_unit = 0.000014
+[meters.gib_seconds]
+category = "infrastructure"
+description = "A running sandbox, per GiB of memory and second"
+[[meters.gib_seconds.prices]]
+unit = "USD"
+kind = "per_unit"
+per_unit = 0.0000045
+[meters.sandbox_create]
+category = "sandbox"
+description = "Create a sandbox"
+price = 1
+[meters.sandbox_execute]
+category = "sandbox"
+description = "Run code in a sandbox"
+price = 2
+[sandbox]
+vcpu_meter = "vcpu_seconds"
+gib_meter = "gib_seconds"
+default_vcpu = 2
+default_memory_mib = 512
+default_timeout_seconds = 3600
+"""
+)
 PHONE: ViewportSize = {"width": 390, "height": 844}
 PAGES = (
     "/billing",
@@ -43,6 +78,7 @@ PAGES = (
     "/billing/payments",
     "/billing/agents",
     "/billing/tasks",
+    "/billing/sandboxes",
     "/billing/plan",
     "/billing/refills",
     "/billing/budgets",
@@ -107,9 +143,14 @@ class Dashboard:
 
 
 @contextmanager
-def dashboard(url: str, folder: Path, *, economy: str = SELLS) -> Iterator[Dashboard]:
+def dashboard(
+    url: str, folder: Path, *, economy: str = SELLS, sandboxes: ScriptedSandboxes | None = None
+) -> Iterator[Dashboard]:
     """Somebody at the dashboard; at the end the browser has complained of nothing that it was told not to load."""
-    with Installation(url, folder, economy=economy) as server, open_browser() as first:
+    with (
+        Installation(url, folder, economy=economy, sandboxes=sandboxes) as server,
+        open_browser() as first,
+    ):
         browser = first.context.browser
         assert browser is not None
         # A context of its own may have several tabs.

@@ -223,7 +223,7 @@ def test_credits_are_given_and_a_charge_goes_back(sqlite_url: str, tmp_path: Pat
 
         page.click(f"text={found.charge}")
         found.fill("it never came", "Give back")
-        assert "1 credits went back" in page.inner_text("[role=status]")
+        assert "1 credit went back" in page.inner_text("[role=status]")
         assert "Nothing is left to give back" in page.inner_text("main")
         assert 250 == found.available()
 

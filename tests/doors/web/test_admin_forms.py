@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
-from threading import Barrier
+from threading import Barrier, Lock
+from time import sleep
+from typing import Any
 
 import httpx
 import pytest
@@ -15,8 +18,11 @@ from tallystick.bootstrap import Tally
 from tallystick.core import errors
 from tallystick.core.ids import to_text
 from tallystick.ports import OutcomeUnknown
+from tallystick.ports.payments import Refund
 from tallystick.services.context import SYSTEM
+from tallystick.services.operator_actions import ACTIONS, Wish
 from tallystick.services.operators import SIGN_INS_PER_IP
+from tallystick.services.pricing import Usage
 from tallystick.web import routers
 from tests.doors.web.browser import Reader, Site
 
@@ -182,8 +188,10 @@ def test_a_form_that_was_changed_and_sent_again_does_nothing(desk: Desk) -> None
         ({"amount": ""}, "Amount: expected"),
         ({"unit": "pebbles"}, "pebbles"),
         ({"category": "purchases"}, "expected one of"),
+        ({"category": "purchase"}, "Category: expected one of"),
+        ({"category": "auto_refill"}, "Category: expected one of"),
         ({"expires_at": "tomorrow"}, "expected a day like 2027-01-31"),
-        ({"expires_at": "2020-01-01"}, "expires_at"),
+        ({"expires_at": "2020-01-01"}, "End: expected"),
         ({"reason": " "}, "expected why you do this"),
         ({"reason": "x" * 501}, "expected 1 to 500 characters"),
         ({"key": ""}, "load the page again"),
@@ -203,12 +211,52 @@ def test_what_is_filled_in_wrongly_is_named_and_kept(
     assert 100_000_000 == desk.available()
 
 
+# What each kind of action is about; nothing where that is the customer, or the installation.
+ABOUT = dict.fromkeys(("grant", "void_grant", "claw_back", "freeze", "thaw", "reconcile", "audit")) | {
+    "refund_charge": "chg_0000000000001",
+    "decide_task": "task_0000000000001",
+    "refund_payment": "pay_0000000000001",
+    "replay_delivery": "whd_0000000000001",
+    "replay_endpoint": "whe_0000000000001",
+    "enable_endpoint": "whe_0000000000001",
+}
+
+
+@pytest.mark.parametrize("kind", [*ACTIONS, "of a later version"])
+def test_every_kind_of_action_has_its_page(desk: Desk, kind: str) -> None:
+    """With a link to what it was about, if that has a page; what is not known is shown as it is."""
+    about = ABOUT[kind] if kind in ACTIONS else "box_1"
+    operator = desk.tally.operators.authenticate(desk.site.client.cookies["tally-operator"])
+    wish = Wish(kind, "because", "k", desk.tally.customers.resolve(SYSTEM, "ann"), about)
+    row = desk.tally.operator_actions.within(operator, wish, lambda _connection: "done").value
+    page = desk.site.get(f"/admin/actions/{to_text('act', row.id)}")
+    assert "because" in page.words
+    if about is not None:
+        assert about in page.words
+        linked = [each["href"] for each in page.all("a") if str(each.get("href")).endswith(about)]
+        assert (kind in ACTIONS) == bool(linked)
+
+
+def test_what_an_admin_did_elsewhere_is_shown_with_its_door(desk: Desk) -> None:
+    """Also where no reason was given."""
+    operator = desk.tally.operators.authenticate(desk.site.client.cookies["tally-operator"])
+    caller = replace(operator.caller, door="cli")
+    desk.tally.grants.create(caller, customer="ann", amount=5, category="bonus", idempotency_key="k")
+    [row] = desk.tally.operator_actions.list(action="grant").items
+    assert f"{row.operator} (command line)" in desk.site.get("/admin/actions").words
+    words = desk.site.get(f"/admin/actions/{to_text('act', row.id)}").words
+    assert "command line" in words
+    assert "No reason was given" in words
+
+
 def test_freezing_and_thawing(desk: Desk) -> None:
     """A frozen wallet is told on its page, and the form becomes the one to thaw it."""
     for action, expected in (("freeze", "Frozen since"), ("thaw", "Freeze the credits wallet")):
         fields = {"action": action, "unit": "credits", "reason": "a doubt"}
         answer = desk.send(desk.path, desk.form(desk.path), fields)
-        assert expected in desk.site.get(answer.headers["location"]).words
+        words = desk.site.get(answer.headers["location"]).words
+        assert expected in words
+        assert (action == "freeze") == ("cannot be spent while the wallet is frozen" in words)
 
 
 @pytest.mark.parametrize(
@@ -273,6 +321,24 @@ def test_a_payment_is_paid_back_once(desk: Desk) -> None:
     assert "Pay it back" not in desk.site.get(path).words
 
 
+def test_a_charge_in_two_units_is_given_back_in_each(desk: Desk) -> None:
+    """The form stays as long as something of any unit is left, and names what went back of each."""
+    usage = Usage(meter="both", quantity=3, customer="ann")
+    charge = to_text("chg", desk.tally.charges.create(SYSTEM, usage, idempotency_key="both").value.id)
+    path = f"/admin/charges/{charge}"
+    desk.send(path, desk.form(path), amount="1", unit="credits", reason="a complaint")
+    page = desk.site.get(path)
+    assert "1 credit and 0 USD" in page.words
+    assert "0 credits and 0.06 USD" in page.words
+    answer = desk.send(path, desk.form(path), amount="0.02", unit="USD", reason="a part of it")
+    assert "0.02 USD went back" in desk.site.get(answer.headers["location"]).words
+    answer = desk.send(path, desk.form(path), amount="", reason="the rest")
+    page = desk.site.get(answer.headers["location"])
+    assert "0.04 USD went back" in page.words
+    assert "0 credits and 0.04 USD" not in page.words
+    assert "Nothing is left to give back" in page.words
+
+
 def test_a_double_click_pays_back_once(desk: Desk) -> None:
     """Both arrive at the same moment, and lead to the same action."""
     made = desk.tally.checkouts.create(SYSTEM, customer="ann", package="small").value
@@ -293,6 +359,41 @@ def test_a_double_click_pays_back_once(desk: Desk) -> None:
     assert first.headers["location"] == second.headers["location"]
     _, refunds, _ = desk.tally.checkouts.detail(SYSTEM, to_text("pay", made.payment_id))
     assert [(40, "succeeded")] == [(each.amount_cents, each.status) for each in refunds]
+    assert 160_000_000 == desk.available()
+
+
+def test_whoever_sends_a_form_while_it_is_worked_on_gets_its_outcome(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Eight at once, with a provider that refuses what is under way: all of them lead to the one refund."""
+    made = desk.tally.checkouts.create(SYSTEM, customer="ann", package="small").value
+    desk.site.send(
+        made.url.removeprefix(desk.tally.context.public_url), action="pay", card="4242424242424242"
+    )
+    desk.tally.run_all()
+    path = f"/admin/payments/{to_text('pay', made.payment_id)}"
+    form, refund = desk.form(path), desk.site.payments.refund
+    at_once, under_way = Barrier(8), Lock()
+
+    def one_at_a_time(*given: Any, **terms: Any) -> Refund:
+        if not under_way.acquire(blocking=False):
+            message = "the key is in use"
+            raise OutcomeUnknown(message)
+        try:
+            sleep(0.2)
+            return refund(*given, **terms)
+        finally:
+            under_way.release()
+
+    def click(_: int) -> httpx.Response:
+        at_once.wait()
+        return desk.send(path, form, amount="0.40", reason="a complaint")
+
+    monkeypatch.setattr(desk.site.payments, "refund", one_at_a_time)
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(click, range(8)))
+    assert [303] * 8 == [each.status_code for each in answers]
+    assert 1 == len({each.headers["location"] for each in answers})
     assert 160_000_000 == desk.available()
 
 

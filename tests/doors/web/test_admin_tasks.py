@@ -43,6 +43,7 @@ def test_a_dispute_is_decided_once_with_its_reason(desk: Desk) -> None:
     assert task in desk.site.get("/admin/tasks").words
     page = desk.site.get(path)
     assert "too short" in page.words
+    assert "both sides of the task see it" in page.words
     assert "<b>" in page.words
     form = desk.form(path)
     refused = desk.send(path, form, refund="11", reason="all of it")

@@ -67,7 +67,7 @@ def test_an_agent_is_offered_changed_and_paused(found: Dashboard) -> None:
         form.locator("button").click()
 
     offer("much")
-    assert "Price_per_task: expected" in page.inner_text("[role=alert]")
+    assert "Price per task: expected" in page.inner_text("[role=alert]")
     offer("2.5")
     row = page.locator("tr", has_text="Parrot")
     assert "2.5 credits" in row.inner_text()

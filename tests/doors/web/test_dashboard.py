@@ -131,9 +131,9 @@ def test_a_transaction_is_explained(found: Dashboard) -> None:
     found.go("/billing/transactions?type=usage")
     found.page.get_by_text("Explain").last.click()
     words = found.page.inner_text("main")
-    assert "lookup: 1 credits for a quantity of 1" in words
+    assert "lookup: 1 credit for a quantity of 1" in words
     assert "Promotion (Spring), free, expiring 2027-01-19 12:00 UTC" in words
-    assert "budget:agent:scout: 1 credits" in words
+    assert "budget:agent:scout: 1 credit" in words
     assert "Nobody has edited it" in words
     found.go("/billing/transactions?type=usage")
     found.page.get_by_text("Explain").first.click()

@@ -55,8 +55,8 @@ def test_a_new_password_ends_everything_else(fresh: Dashboard) -> None:
     tokens = connected(app, person)
     assert fresh.server.lets_in(tokens["access_token"])
     for old, new, again, problem in (
-        ("wrong password", NEW, NEW, "Old: expected the password that you have now"),
-        (PASSWORD, NEW, "another password", "Again: expected the new password once more"),
+        ("wrong password", NEW, NEW, "Password now: expected the password that you have now."),
+        (PASSWORD, NEW, "another password", "New password again: expected the new password once more."),
         (PASSWORD, NEW, NEW, None),
     ):
         fresh.go("/billing/password")

@@ -59,4 +59,4 @@ def test_guessing_is_throttled(client: TestClient) -> None:
         assert 422 == client.post("/sign-in", data=wrong, headers=HERE).status_code
     answer = client.post("/sign-in", data=wrong, headers=HERE)
     assert 429 == answer.status_code
-    assert "at most" in answer.text
+    assert "At most" in answer.text

@@ -1,6 +1,6 @@
 """The payer's own page: cards, plans and bills."""
 
-from tallystick.ports import Subscription
+from tallystick.ports.payments import Subscription
 from tests.doors.web.browser import GOOD, SOFT, Site, path_of
 
 THEN_SOFT = "4000000000000341"

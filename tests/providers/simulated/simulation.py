@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Final
 
 from tallystick.core.times import add, parse_duration, parse_rfc3339
-from tallystick.ports import Checkout, Event, Subscription
+from tallystick.ports.payments import Checkout, Event, Subscription
 from tallystick.providers.simulated import SimulatedPayments
 from tallystick.store.engine import Database
 from tests.providers.conformance import CardWord

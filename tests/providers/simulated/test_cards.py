@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 from tallystick.core.times import DAY, HOUR, MINUTE
-from tallystick.ports import CheckoutOrder, OutcomeUnknown, Payment, ProviderRefused
+from tallystick.ports import OutcomeUnknown, ProviderRefused
+from tallystick.ports.payments import CheckoutOrder, Payment
 from tallystick.providers.simulated import CARDS, TestCard
 from tallystick.store.engine import Database
 from tests.providers.conformance import fresh, order_of, page_of, payer_of, payment_of, read, with_card

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tallystick.ports import PaymentProvider
+from tallystick.ports.payments import PaymentProvider
 from tests.providers.conformance import SCENARIOS, Driver
 from tests.providers.simulated.simulation import Simulation
 

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tallystick.core.times import SECOND
-from tallystick.ports import Event, SignatureInvalid
+from tallystick.ports.payments import Event, SignatureInvalid
 from tallystick.store.engine import Database
 from tests.providers.conformance import bought, fresh
 from tests.providers.simulated.simulation import Simulation

@@ -3,7 +3,8 @@
 import pytest
 
 from tallystick.core.times import parse_rfc3339
-from tallystick.ports import Invoice, ProviderRefused, Subscription
+from tallystick.ports import ProviderRefused
+from tallystick.ports.payments import Invoice, Subscription
 from tallystick.providers.simulated.subscriptions import prorate
 from tallystick.store.engine import Database
 from tests.providers.conformance import fresh, page_of, payer_of, plan_of, read, subscribed

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from tallystick.core.times import parse_rfc3339
-from tallystick.ports import SignatureInvalid
+from tallystick.ports.payments import SignatureInvalid
 from tallystick.providers.simulated.events import sign, verified
 
 NOW = parse_rfc3339("2026-03-10T12:00:00Z", field="now")

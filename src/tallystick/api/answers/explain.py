@@ -84,6 +84,15 @@ class RefundLineAnswer:
 
 
 @dataclass(slots=True)
+class UnitRefundAnswer:
+    """What went back in one unit, and what still can."""
+
+    unit: str
+    refunded: Number
+    refundable: Number
+
+
+@dataclass(slots=True)
 class ExplanationAnswer:
     """Why a charge cost what it did, and who paid. ``seal_ok``: nobody edited it afterwards."""
 
@@ -100,7 +109,7 @@ class ExplanationAnswer:
 
 @dataclass(slots=True)
 class ChargeDetail:
-    """A charge, or the capture of a hold, with all that is behind it."""
+    """A charge, or the capture of a hold, with all that is behind it. ``refunds`` are of every unit, others of ``unit``."""
 
     id: Name
     customer: Name
@@ -114,6 +123,7 @@ class ChargeDetail:
     balance: Number
     refunded: Number
     refundable: Number
+    refunds: list[UnitRefundAnswer]
     agent: str | None
     description: str | None
     metadata: dict[str, Any]
@@ -176,6 +186,10 @@ def charge(view: ChargeView) -> ChargeDetail:
         balance=number(view.balance),
         refunded=number(view.refunded),
         refundable=number(view.refundable),
+        refunds=[
+            UnitRefundAnswer(each.unit, number(each.refunded), number(each.refundable))
+            for each in view.refunds
+        ],
         agent=view.agent,
         description=view.description,
         metadata=dict(view.metadata),

@@ -10,6 +10,7 @@ from tallystick.api.answers.agents import AgentAnswer, PayoutLine, TaskLine
 from tallystick.api.answers.billing import EntryLine
 from tallystick.api.answers.grants import GrantLine
 from tallystick.api.answers.identity import BudgetAnswer, KeyLine
+from tallystick.api.answers.sandboxes import LogLine, SandboxAnswer
 from tallystick.api.answers.spending import HoldLine
 from tallystick.api.answers.webhooks import DeliveryAnswer, EndpointAnswer, NotificationLine
 from tallystick.services.pages import Page
@@ -49,6 +50,24 @@ class PayoutPage:
     """A page of the payouts report."""
 
     payouts: list[PayoutLine]
+    has_more: bool
+    next_cursor: str | None
+
+
+@dataclass(slots=True)
+class SandboxPage:
+    """A page of sandboxes."""
+
+    sandboxes: list[SandboxAnswer]
+    has_more: bool
+    next_cursor: str | None
+
+
+@dataclass(slots=True)
+class LogPage:
+    """A page of what was run in a sandbox."""
+
+    logs: list[LogLine]
     has_more: bool
     next_cursor: str | None
 

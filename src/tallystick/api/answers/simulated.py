@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from tallystick.api.answers.common import Number, Time
 from tallystick.api.rendering import cents
 from tallystick.core.times import format_rfc3339
-from tallystick.ports import Payment
+from tallystick.ports.payments import Payment
 
 
 @dataclass(slots=True)

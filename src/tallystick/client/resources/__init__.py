@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from tallystick.client.resources.payments import Payments
     from tallystick.client.resources.prices import Prices
     from tallystick.client.resources.rewards import Rewards
+    from tallystick.client.resources.sandboxes import Sandboxes
     from tallystick.client.resources.server import Server
     from tallystick.client.resources.settlements import Settlements
     from tallystick.client.resources.testing import Testing
@@ -43,6 +44,13 @@ class Resources(Generic[Mode]):
         from tallystick.client.resources.agents import Agents
 
         return Agents(self._client)
+
+    @cached_property
+    def sandboxes(self) -> Sandboxes[Mode]:
+        """Where code runs, metered by the second."""
+        from tallystick.client.resources.sandboxes import Sandboxes
+
+        return Sandboxes(self._client)
 
     @cached_property
     def tasks(self) -> Tasks[Mode]:

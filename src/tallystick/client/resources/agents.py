@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Literal
 
 from tallystick.client.exact import Number, number
+from tallystick.client.inputs import words
 from tallystick.client.models import Model
 from tallystick.client.operations import Mode, Resource, operation
 from tallystick.client.pages import Page, page
-from tallystick.client.requests import Repeat, Request, get, post, write
+from tallystick.client.requests import Repeat, Request, get, given, post, write
 
 TaskStatus = Literal[
     "created", "accepted", "completed", "failed", "cancelled", "timed_out", "disputed", "refunded"
@@ -153,7 +154,7 @@ class Agents(Resource[Mode]):
             "name": name,
             "price_per_task": number(price_per_task),
             "description": description,
-            "capabilities": None if capabilities is None else list(capabilities),
+            "capabilities": words(capabilities),
             "unit": unit,
             "customer": customer,
         }
@@ -176,7 +177,7 @@ class Agents(Resource[Mode]):
         query = {
             "q": q,
             "capability": capability,
-            "max_price": None if max_price is None else str(max_price),
+            "max_price": number(max_price),
             "unit": unit,
             "status": status,
             "owner": owner,
@@ -206,7 +207,7 @@ class Agents(Resource[Mode]):
             "name": name,
             "price_per_task": number(price_per_task),
             "description": description,
-            "capabilities": None if capabilities is None else list(capabilities),
+            "capabilities": words(capabilities),
             "status": status,
         }
         return write("PATCH", "/agents/{agent_id}", Agent, body, names={"agent_id": agent})
@@ -230,13 +231,13 @@ class Tasks(Resource[Mode]):
         """Hire an agent: its price is held. With ``parent``, from what is held for that task."""
         body = {
             "agent": agent,
-            "input": input,
             "max_price": number(max_price),
             "parent": parent,
             "expires_in": expires_in,
             "customer": customer,
         }
-        return post("/tasks", TaskStep, body, key=idempotency_key)
+        request = post("/tasks", TaskStep, body, key=idempotency_key)
+        return replace(request, body={**given(body), "input": input})  # None is JSON too
 
     @operation
     def list(
@@ -292,7 +293,7 @@ class Tasks(Resource[Mode]):
     def cancel(
         self, task: str, *, reason: str | None = None, idempotency_key: str | None = None
     ) -> Request[TaskStep]:
-        """Take back a task that nobody has accepted."""
+        """Take back a task that nobody has accepted; services and admins also one that was."""
         return _step("cancel", task, {"reason": reason}, idempotency_key)
 
     @operation

@@ -82,6 +82,15 @@ class RefundLine(Model):
 
 
 @dataclass(frozen=True, kw_only=True)
+class UnitRefund(Model):
+    """What went back in one unit, and what still can."""
+
+    unit: str
+    refunded: Decimal
+    refundable: Decimal
+
+
+@dataclass(frozen=True, kw_only=True)
 class Explanation(Model):
     """Why a charge cost what it did, and who paid. ``seal_ok``: nobody edited it afterwards."""
 
@@ -98,7 +107,7 @@ class Explanation(Model):
 
 @dataclass(frozen=True, kw_only=True)
 class ChargeDetail(Model):
-    """A charge, or the capture of a hold, with all that is behind it."""
+    """A charge, or the capture of a hold, with all that is behind it. ``refunds`` are of every unit, others of ``unit``."""
 
     id: str
     customer: str
@@ -112,6 +121,7 @@ class ChargeDetail(Model):
     balance: Decimal
     refunded: Decimal
     refundable: Decimal
+    refunds: tuple[UnitRefund, ...]
     agent: str | None
     description: str | None
     metadata: Mapping[str, Any]

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any, Final, Literal
 
 from tallystick.client.exact import Moment, moment
+from tallystick.client.inputs import words
 from tallystick.client.models import Model
 from tallystick.client.operations import Mode, Resource, operation
 from tallystick.client.pages import Page, page
@@ -142,7 +143,7 @@ class Webhooks(Resource[Mode]):
         """Have events sent to an address, signed with a secret that is shown this once."""
         body = {
             "url": url,
-            "types": tuple(types) or None,
+            "types": words(types) or None,
             "description": description,
             "customer": customer,
         }
@@ -166,7 +167,7 @@ class Webhooks(Resource[Mode]):
         description: str | None = None,
     ) -> Request[Endpoint]:
         """Change an endpoint's address, types or description; what is not named stays."""
-        body = {"url": url, "types": None if types is None else tuple(types), "description": description}
+        body = {"url": url, "types": words(types), "description": description}
         return write("PATCH", _ENDPOINT, Endpoint, body, names={"endpoint_id": endpoint})
 
     @operation
@@ -256,5 +257,5 @@ class Notifications(Resource[Mode]):
         customer: str | None = None,
     ) -> Request[Preferences]:
         """Turn e-mail on or off, or choose its types; no types at all are all of them."""
-        body = {"email": email, "types": None if types is None else tuple(types), "customer": customer}
+        body = {"email": email, "types": words(types), "customer": customer}
         return write("PUT", "/notifications/preferences", Preferences, body)

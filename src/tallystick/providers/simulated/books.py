@@ -11,7 +11,8 @@ from typing import Final, TypeVar
 import msgspec
 from sqlalchemy.engine import Connection
 
-from tallystick.ports import Event, ProviderRefused, Subject
+from tallystick.ports import ProviderRefused
+from tallystick.ports.payments import Event, Subject
 from tallystick.providers.simulated.documents import Document
 from tallystick.store import simulated
 from tallystick.store.simulated import StoredEvent, StoredObject

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
-from tallystick.ports import Decline
+from tallystick.ports.payments import Decline
 
 Behaviour: TypeAlias = Literal[
     "succeed", "decline", "authenticate", "settle_later", "fail_later", "wait", "answer_lost", "request_lost"

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Final, Literal, TypeAlias
 
 from tallystick.core.times import MINUTE, to_datetime
-from tallystick.ports import Card, Dispute, OutcomeUnknown, Payment, ProviderRefused, Refund
+from tallystick.ports import OutcomeUnknown, ProviderRefused
+from tallystick.ports.payments import Card, Dispute, Payment, Refund
 from tallystick.providers.simulated.books import Books
 from tallystick.providers.simulated.cards import Behaviour, TestCard, card_of, decline_of, sentence_of
 from tallystick.providers.simulated.documents import (

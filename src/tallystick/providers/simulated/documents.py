@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal, TypeAlias
 
-from tallystick.ports import (
+from tallystick.ports.payments import (
     ChargeStatus,
     CheckoutMode,
     CheckoutStatus,

@@ -12,7 +12,7 @@ import msgspec
 import structlog
 
 from tallystick.core.times import DAY, MINUTE, SECOND
-from tallystick.ports import Event, SignatureInvalid
+from tallystick.ports.payments import Event, SignatureInvalid
 from tallystick.providers.simulated.books import event_of
 from tallystick.store import simulated
 from tallystick.store.engine import Database

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
 from tallystick.core.times import HOUR, MINUTE
-from tallystick.ports import Checkout, CheckoutOrder, Paid, ProviderRefused
+from tallystick.ports import ProviderRefused
+from tallystick.ports.payments import Checkout, CheckoutOrder, Paid
 from tallystick.providers.simulated import charging, subscriptions
 from tallystick.providers.simulated.books import Books
 from tallystick.providers.simulated.cards import UNCONFIRMED, TestCard, sentence_of

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from tallystick.core.times import HOUR
-from tallystick.ports import Card, Invoice, ProviderRefused, Subscription
+from tallystick.ports import ProviderRefused
+from tallystick.ports.payments import Card, Invoice, Subscription
 from tallystick.providers.simulated import charging, pages, subscriptions
 from tallystick.providers.simulated.books import Books
 from tallystick.providers.simulated.cards import sentence_of

@@ -14,16 +14,15 @@ from typing import Final, TypeVar
 from sqlalchemy.engine import Connection
 
 from tallystick.core.times import DAY
-from tallystick.ports import (
+from tallystick.ports import OutcomeUnknown, ProviderRefused
+from tallystick.ports.payments import (
     Card,
     CardOrder,
     Checkout,
     CheckoutOrder,
     Event,
     Invoice,
-    OutcomeUnknown,
     Payment,
-    ProviderRefused,
     Refund,
     Subscription,
 )

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 from tallystick.core.times import DAY, MINUTE
-from tallystick.ports import DisputeStatus, ProviderRefused
+from tallystick.ports import ProviderRefused
+from tallystick.ports.payments import DisputeStatus
 from tallystick.providers.simulated.books import Books
 from tallystick.providers.simulated.documents import DisputeDocument, PaymentDocument, RefundDocument
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 from tallystick.core.times import DAY, add_months
-from tallystick.ports import Invoice, InvoiceReason, ProviderRefused, Subscription, SubscriptionStatus
+from tallystick.ports import ProviderRefused
+from tallystick.ports.payments import Invoice, InvoiceReason, Subscription, SubscriptionStatus
 from tallystick.providers.simulated import charging
 from tallystick.providers.simulated.books import Books
 from tallystick.providers.simulated.documents import (

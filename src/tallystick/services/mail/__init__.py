@@ -17,6 +17,7 @@ from pathlib import Path
 from string import Template
 from typing import Final
 
+from tallystick.core.decimals import name_of_unit
 from tallystick.core.ids import to_text
 from tallystick.store.notifications import NotificationRow
 
@@ -48,6 +49,10 @@ def mail_of(notification: NotificationRow, *, title: str, link: str) -> Mail:
     """The mail about an event. ``title`` is what the operator's economy is called, ``link`` where its customers go."""
     data: Mapping[str, object] = json.loads(notification.data, parse_float=Decimal)
     values = _Values({name: _shown(value) for name, value in data.items()})
+    for name, value in data.items():
+        if isinstance(value, int | Decimal):
+            unit = name_of_unit(values["unit"], one=value == 1)
+            values[f"{name}_with_unit"] = f"{values[name]} {unit}"
     values["link"], values["title"] = link, _one_line(title)
     if notification.customer_id is not None:
         values["customer"] = to_text("cust", notification.customer_id)

@@ -189,6 +189,14 @@ class Posting:
         """The id of the hold, charge or grant that this is about."""
         return self.row.subject_id or 0
 
+    @property
+    def resolves(self) -> set[int]:
+        """The holds that this ends."""
+        if self.row.kind not in RESOLVING:
+            return set()
+        also = self.result.also_hold_id if self.row.kind == "capture" and self.result is not None else None
+        return {self.subject} if also is None else {self.subject, also}
+
 
 @dataclass(slots=True)
 class Surroundings:
@@ -246,6 +254,13 @@ def read_hold(row: Row, findings: Findings) -> HoldRow | None:
     return HoldRow._make((*row[:8], amounts, spends, *row[10:]))
 
 
+def has_resolved(row: TransactionRow, hold_id: int) -> bool:
+    """Whether a transaction says that it ended a hold."""
+    if row.subject_id == hold_id or row.kind != "capture":
+        return row.subject_id == hold_id
+    return Posting(row, result=_result(Posting(row), Findings())).resolves >= {hold_id}
+
+
 def _result(posting: Posting, findings: Findings) -> Any:  # noqa: ANN401 - one of RESULTS
     row = posting.row
     if row.kind not in RESULTS or row.result is None:
@@ -267,7 +282,7 @@ def look_around(reader: Reader, postings: Sequence[Posting], economies: frozense
     wallets = {line.wallet_id for each in postings for line in each.entries}
     wallets.update(grant.wallet_id for each in postings for grant in each.grants)
     around.wallets = {row[0]: row[1:] for row in reader.named(_WALLETS, sorted(wallets))}
-    held = {each.subject for each in postings if each.row.kind in RESOLVING}
+    held = {number for each in postings for number in each.resolves}
     for row in reader.named(_NAMED_HOLDS, sorted(held)):
         if (hold := read_hold(row, Findings())) is not None:  # its own page tells what is wrong with it
             around.holds[hold.id] = hold

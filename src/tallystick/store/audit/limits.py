@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from tallystick.core.limits import hour_of
 from tallystick.core.words import REVENUE
-from tallystick.store.audit.journal import RESOLVING, Posting, Surroundings
+from tallystick.store.audit.journal import Posting, Surroundings
 from tallystick.store.audit.notes import Notes
 from tallystick.store.audit.reader import LOWEST, Reader
 from tallystick.store.audit.report import Findings
@@ -20,6 +20,8 @@ _REFUNDED: Final = (
     "WHERE {ids:s.subject_id} AND s.kind = 'refund'"
 )
 _BUDGETS: Final = "SELECT id FROM budgets WHERE {ids:id}"
+
+_COUNTED: Final = frozenset({"charge", "capture", "task_settlement", "task_refund"})
 
 Spend = tuple[int, str, int, int]
 
@@ -33,12 +35,12 @@ def note_limits(reader: Reader, postings: Sequence[Posting], around: Surrounding
             for meter, count in result.counts:
                 notes.hours.expect((row.customer_id, meter, hour_of(row.at)), count)
         spends = _spends(posting)
-        _count(notes, spends, 1)
+        _count(notes, spends, -1 if row.kind == "task_refund" else 1)
         if row.kind in {"charge", "capture"} and spends:
             spending[row.id] = spends
-        hold = around.holds.get(posting.subject) if row.kind in RESOLVING else None
-        if hold is not None:
-            _count(notes, hold.spends, -1)
+        for number in posting.resolves:
+            if number in around.holds:
+                _count(notes, around.holds[number].spends, -1)
     refunded: dict[int, dict[str, int]] = {}
     for number, amount, unit in reader.named(_REFUNDED, sorted(spending)):
         units = refunded.setdefault(number, {})
@@ -49,10 +51,13 @@ def note_limits(reader: Reader, postings: Sequence[Posting], around: Surrounding
 
 
 def _spends(posting: Posting) -> Sequence[Spend]:
-    """What this posting has in budgets: a charge or capture for good, a hold until it is resolved."""
+    """What this posting has in budgets: a charge or capture for good, a hold until it is resolved.
+
+    The refund of a task has what it gave back to them.
+    """
     if posting.hold is not None:
         return posting.hold.spends
-    if posting.row.kind in {"charge", "capture", "task_settlement"} and posting.result is not None:
+    if posting.row.kind in _COUNTED and posting.result is not None:
         spends: Sequence[Spend] = posting.result.spends
         return spends
     return ()

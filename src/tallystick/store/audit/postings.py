@@ -25,6 +25,7 @@ from tallystick.store.audit.journal import (
     Posting,
     Surroundings,
     TransferRow,
+    has_resolved,
     in_units,
 )
 from tallystick.store.audit.report import Findings
@@ -97,7 +98,8 @@ def check_pending(posting: Posting, around: Surroundings, findings: Findings) ->
     pending = [line for line in posting.transfers if line.phase == PENDING]
     resolved = [line for line in posting.transfers if line.phase in {POST_PENDING, VOID_PENDING}]
     holds = {line.hold_id for line in posting.transfers if line.hold_id is not None}
-    expected = ({row.id} if pending else set()) | ({posting.subject} if resolved else set())
+    ended = {number for number in posting.resolves if around.legs.get(number)}
+    expected = ({row.id} if pending else set()) | (ended if resolved else set())
     findings.same(4, posting.place("holds of its transfers"), expected, holds)
     legs = posting.hold.amounts if posting.hold is not None else []
     reserved = [(_unit(around, line.debit_id), line.amount) for line in pending]
@@ -105,10 +107,13 @@ def check_pending(posting: Posting, around: Surroundings, findings: Findings) ->
     by_lot: dict[int, int] = {}
     for line in resolved:
         by_lot[line.debit_id] = by_lot.get(line.debit_id, 0) + line.amount
-    held = around.legs.get(posting.subject, {}) if row.kind in RESOLVING else {}
+    held: dict[int, int] = {}
+    for number in posting.resolves:
+        for lot_id, amount in around.legs.get(number, {}).items():
+            held[lot_id] = held.get(lot_id, 0) + amount
     findings.same(4, posting.place("resolved"), held, by_lot)
-    if row.kind in RESOLVING:
-        hold = around.holds.get(posting.subject)
+    for number in posting.resolves:
+        hold = around.holds.get(number)
         stored = None if hold is None else (hold.status, hold.resolved_at, hold.resolved_by)
         findings.same(
             4, posting.place("what became of the hold"), (RESOLVING[row.kind], row.at, row.id), stored
@@ -122,7 +127,7 @@ def _check_resolution(posting: Posting, around: Surroundings, findings: Findings
     if hold is None:
         return
     by = around.transactions.get(hold.resolved_by or 0)
-    end = "open" if by is None or by.subject_id != hold.id else RESOLVING.get(by.kind)
+    end = "open" if by is None or not has_resolved(by, hold.id) else RESOLVING.get(by.kind)
     findings.same(4, ("holds", hold.id, "status"), end, hold.status)
     if hold.status == "open":
         findings.same(4, ("holds", hold.id, "resolution"), (None, None), (hold.resolved_at, hold.resolved_by))
@@ -361,7 +366,9 @@ def _task_refund(posting: Posting, around: Surroundings, result: Any) -> tuple[A
     row = posting.row
     refunded = sum(line.amount for line in posting.entries if line.type == "refund")
     del around
-    return (row.unit, row.amount, refunded), (result.unit, result.refunded, result.refunded)
+    uncounted = max((amount for *_, amount in result.spends), default=0)
+    done = (row.unit, row.amount, refunded, uncounted <= refunded)
+    return done, (result.unit, result.refunded, result.refunded, True)
 
 
 def _freeze(posting: Posting, _around: Surroundings, result: Any) -> tuple[Any, Any]:  # noqa: ANN401

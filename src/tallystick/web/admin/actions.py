@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
 from fastapi import APIRouter
 from starlette.requests import Request
@@ -15,6 +17,14 @@ from tallystick.web.frame import tally_of
 
 routes = APIRouter(include_in_schema=False)
 SECTION = "/admin/actions"
+# Where to look at what an action was about, by the prefix of its id.
+PLACES: Final = {
+    "chg": "charges",
+    "pay": "payments",
+    "task": "tasks",
+    "whd": "deliveries",
+    "whe": "endpoints",
+}
 
 
 @routes.get(SECTION)
@@ -57,4 +67,5 @@ def _action(request: Request, who: SignedIn, action: str) -> Response:
     if row is None:
         raise errors.NotFound("action", action)
     terms = msgspec.json.decode(row.terms)
-    return show(request, "admin/action.html", who, section=SECTION, action=row, terms=terms)
+    place = PLACES.get((row.subject or "").partition("_")[0])
+    return show(request, "admin/action.html", who, section=SECTION, action=row, terms=terms, place=place)

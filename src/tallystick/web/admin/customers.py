@@ -9,12 +9,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from tallystick.core.ids import to_text
-from tallystick.core.words import EARNED_CATEGORIES, ENTRY_TYPES, GRANTED_CATEGORIES
+from tallystick.core.words import ENTRY_TYPES
 from tallystick.services.context import Answer
+from tallystick.services.operator_desk import CATEGORIES
 from tallystick.store.operators import ActionRow
 from tallystick.web.admin.office import (
     HOME,
-    Again,
     Form,
     SignedIn,
     asked,
@@ -26,10 +26,9 @@ from tallystick.web.admin.office import (
     show,
 )
 from tallystick.web.frame import FormOf, tally_of
+from tallystick.web.refusals import Again
 
 routes = APIRouter(include_in_schema=False)
-# What an operator gives is free; what is bought comes by a payment.
-CATEGORIES: Final = sorted(GRANTED_CATEGORIES | EARNED_CATEGORIES)
 _SHOWN: Final = 10
 
 

@@ -11,7 +11,6 @@ from tallystick.services.context import Answer
 from tallystick.services.endpoints import STATUSES
 from tallystick.store.operators import ActionRow
 from tallystick.web.admin.office import (
-    Again,
     Form,
     SignedIn,
     asked,
@@ -23,6 +22,7 @@ from tallystick.web.admin.office import (
     show,
 )
 from tallystick.web.frame import FormOf, tally_of
+from tallystick.web.refusals import Again
 
 routes = APIRouter(include_in_schema=False)
 SECTION = "/admin/deliveries"

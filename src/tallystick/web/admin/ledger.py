@@ -10,8 +10,9 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from tallystick.web.admin.office import Again, SignedIn, asked, looked, posted, show
+from tallystick.web.admin.office import SignedIn, asked, looked, posted, show
 from tallystick.web.frame import FormOf, tally_of
+from tallystick.web.refusals import Again
 
 routes = APIRouter(include_in_schema=False)
 ECONOMY: Final = "/admin/economy"

@@ -6,7 +6,7 @@ import base64
 import hashlib
 import hmac
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any, Final, TypeAlias
@@ -26,6 +26,7 @@ from tallystick.services.operators import Operator
 from tallystick.services.pages import Page
 from tallystick.store.operators import ActionRow
 from tallystick.web.frame import frame, page, see_other, tally_of
+from tallystick.web.refusals import Again, again_of, sentence, told
 
 COOKIE: Final = "tally-operator"
 HOME: Final = "/admin"
@@ -46,11 +47,6 @@ NAVIGATION: Final = (
 _STYLE: Final = files("tallystick.web").joinpath("templates", "admin", "admin.css").read_text("utf-8")
 _STYLE_HASH: Final = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
 _ALLOWS: Final = {"style-src": f"'sha256-{_STYLE_HASH}'"}
-_AWAY: Final = "The database does not answer just now. Send this again in a moment: it acts once."
-_REUSED: Final = (
-    "This form was sent before with other contents, and what it asked for then stands. The form below is a new one: "
-    "look at what there is now, and send it if you still want to."
-)
 # Who must send the same form again, with the same key: whether it was done is not known.
 _UNDECIDED: Final = (errors.PaymentsUnavailable, errors.ServiceUnavailable)
 
@@ -70,16 +66,6 @@ class SignedIn:
     def caller(self) -> Caller:
         """Whom services know the operator as."""
         return self.operator.caller
-
-
-@dataclass(frozen=True, slots=True)
-class Again:
-    """A form that is shown again: what was wrong, what had been filled in, and its key where that has to stay."""
-
-    problem: str
-    status: int
-    form: Mapping[str, str]
-    key: str | None = None
 
 
 # --- who has signed in ---------------------------------------------------------------------------------------------
@@ -189,38 +175,18 @@ def posted(
         return bare(request, "admin/foreign.html", status=403)
     try:
         row = act(request, who, form).value
-    except errors.IdempotencyKeyReused:
-        found = Again(_REUSED, 409, form)
-    except _UNDECIDED as refusal:
-        found = Again(told(refusal), 503, form, form.get("key"))
     except errors.Refusal as refusal:
-        found = Again(told(refusal), status_of(type(refusal))[0], form)
+        found = again_of(refusal, form, key=form.get("key") if isinstance(refusal, _UNDECIDED) else None)
     else:
         if row.status in {"done", "begun"}:
             return see_other(f"{request.url.path}?done={to_text('act', row.id)}")
-        found = Again(_sentence(row.outcome or row.status), 422 if row.status == "refused" else 500, form)
+        found = Again(sentence(row.outcome or row.status), 422 if row.status == "refused" else 500, form)
     return _seen(request, who, lambda request, who: again(request, who, found))
 
 
 def no_button() -> errors.ValidationFailed:
     """What a form gets whose page has several buttons, and that was sent by none of them."""
     return errors.ValidationFailed([("action", "expected one of the page's buttons")])
-
-
-def told(refusal: errors.Refusal) -> str:
-    """A refusal as a sentence. What the database said stays here: it may name hosts and users."""
-    if isinstance(refusal, errors.ServiceUnavailable):
-        return _AWAY
-    if isinstance(refusal, errors.PaymentsUnavailable):
-        return (
-            "The payment provider does not answer, so nobody knows yet whether this was done. "
-            "Send this form again as it is: it asks first, and nothing is done twice."
-        )
-    return _sentence(refusal.detail)
-
-
-def _sentence(text: str) -> str:
-    return f"{text[:1].upper()}{text[1:]}."
 
 
 # --- what addresses and forms say ----------------------------------------------------------------------------------

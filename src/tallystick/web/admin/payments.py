@@ -8,8 +8,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from tallystick.services.checkouts import status_of
-from tallystick.web.admin.office import Again, SignedIn, asked, further, looked, posted, show
+from tallystick.web.admin.office import SignedIn, asked, further, looked, posted, show
 from tallystick.web.frame import FormOf, tally_of
+from tallystick.web.refusals import Again
 
 routes = APIRouter(include_in_schema=False)
 SECTION = "/admin/payments"

@@ -16,9 +16,9 @@ from tallystick.web.admin.office import (
     is_secure,
     session_of,
     signed_in,
-    told,
 )
 from tallystick.web.frame import FormOf, see_other, tally_of
+from tallystick.web.refusals import told
 
 routes = APIRouter(include_in_schema=False)
 

@@ -9,8 +9,9 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from tallystick.web.admin.office import Again, SignedIn, asked, further, looked, posted, show
+from tallystick.web.admin.office import SignedIn, asked, further, looked, posted, show
 from tallystick.web.frame import FormOf, tally_of
+from tallystick.web.refusals import Again
 from tallystick.web.words import TASK_WORDS
 
 routes = APIRouter(include_in_schema=False)

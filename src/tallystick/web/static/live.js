@@ -1,4 +1,4 @@
-// The balance as it is now, and forms that are sent once. Without this script pages show what was when they were made.
+// What changes by itself as it is now, and forms that are sent once. Without this script pages show what was when they were made.
 "use strict";
 
 (() => {
@@ -20,7 +20,9 @@
       clearInterval(timer);
       document.querySelector("[data-ended]").hidden = false;
     } else if (answer.status === 200) {
+      const link = place.contains(document.activeElement) && document.activeElement.getAttribute("href");
       place.innerHTML = await answer.text();
+      if (link) place.querySelector(`a[href="${CSS.escape(link)}"]`)?.focus({ preventScroll: true });
     }
   }
 

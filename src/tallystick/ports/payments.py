@@ -29,26 +29,6 @@ Subject: TypeAlias = Literal[
 ]  # what an event is about
 
 
-class ProviderRefused(Exception):  # noqa: N818 - an answer, and no error of the program
-    """The provider understood the request and said no, for good: nothing was made. ``code`` is its own word for why."""
-
-    def __init__(self, detail: str, *, code: str | None = None) -> None:
-        super().__init__(detail)
-        self.detail = detail
-        self.code = code
-
-
-class OutcomeUnknown(Exception):  # noqa: N818 - a state of its own
-    """No answer came, or one that says nothing (a lost connection, a 5xx, too many requests): it may have been done.
-
-    Ask again with the same key, or look the thing up by its reference. Never begin anew.
-    """
-
-    def __init__(self, detail: str) -> None:
-        super().__init__(detail)
-        self.detail = detail
-
-
 class SignatureInvalid(Exception):  # noqa: N818 - as ProviderRefused
     """The event was not signed with any of our secrets, or too long ago, or it cannot be read."""
 

@@ -1,0 +1,223 @@
+"""The tools of sandboxes, on servers that run some. Each parses, calls one service and renders."""
+
+from __future__ import annotations
+
+import secrets
+from functools import partial
+from typing import Annotated, Any, Final, Literal
+
+from fastmcp import FastMCP
+from fastmcp.server.dependencies import get_context
+from mcp.types import ToolAnnotations
+from pydantic import Field
+
+from tallystick.bootstrap import Tally
+from tallystick.core import errors
+from tallystick.mcp import sandbox_answers as answers
+from tallystick.mcp.callers import Callers, caller_of
+from tallystick.mcp.registration import HERE, READS, put
+from tallystick.services.context import Caller
+from tallystick.services.sandboxes import Wish
+from tallystick.services.waiting import waiting
+from tallystick.store.sandbox_lines import ExecutionRow
+from tallystick.tool_results import key_of
+
+SandboxId = Annotated[str, Field(description="The sandbox's id: sbx_…")]
+Variables = Annotated[dict[str, str] | None, Field(description="Variables of the environment, by name")]
+Key = Annotated[str | None, Field(description="Becomes the variable ANTHROPIC_API_KEY")]
+
+_ENDS: Final = ToolAnnotations(destructive_hint=True, idempotent_hint=True, open_world_hint=False)
+_RUNS: Final = HERE.model_copy(update={"destructive_hint": True})
+_MOST_LOGS: Final = 100
+
+
+class SandboxTools:
+    """The functions behind the tools."""
+
+    def __init__(self, tally: Tally, callers: Callers) -> None:
+        self._tally = tally
+        self._callers = callers
+
+    def _caller(self) -> Caller:
+        return caller_of(self._tally, self._callers)
+
+    async def sandbox_create(
+        self,
+        template: Annotated[str, Field(description="What it starts from, such as node, python or bash")],
+        name: Annotated[str | None, Field(description="What you call it")] = None,
+        env_vars: Variables = None,
+        timeout: Annotated[  # noqa: ASYNC109 - the word of the contract
+            int | None, Field(description="Seconds until it ends by itself")
+        ] = None,
+        vcpu: Annotated[int | None, Field(description="How many processors")] = None,
+        memory_mib: Annotated[int | None, Field(description="How much memory, in MiB")] = None,
+        metadata: Annotated[dict[str, Any] | None, Field(description="Facts to keep with it")] = None,
+        anthropic_key: Key = None,
+    ) -> answers.Created:
+        """Make an isolated sandbox to run code in. It costs credits, and money by the second until sandbox_delete."""
+        wish = Wish(
+            template=template,
+            name=name,
+            env=_with_key(env_vars, anthropic_key),
+            timeout=timeout,
+            vcpu=vcpu,
+            memory_mib=memory_mib,
+            metadata=metadata,
+        )
+        create = partial(self._tally.sandboxes.create, self._caller(), wish, idempotency_key=_key())
+        return answers.created((await waiting(create)).value)
+
+    async def sandbox_execute(
+        self,
+        sandbox_id: SandboxId,
+        code: Annotated[str, Field(description="What to run")],
+        language: Annotated[
+            Literal["bash", "python", "javascript"] | None,
+            Field(description="In which language; the first of the template by default"),
+        ] = None,
+        env_vars: Variables = None,
+        timeout: Annotated[  # noqa: ASYNC109 - as above
+            int, Field(description="Seconds after which it is killed")
+        ] = 60,
+    ) -> answers.Executed:
+        """Run code in a sandbox and wait for its end: what it wrote, its exit code, and whether it was killed."""
+        row = await waiting(
+            partial(self._execute, self._caller(), sandbox_id, code, language, env_vars, timeout, _key())
+        )
+        return answers.executed(row)
+
+    def _execute(
+        self,
+        caller: Caller,
+        sandbox_id: str,
+        code: str,
+        language: str | None,
+        env_vars: dict[str, str] | None,
+        timeout: int,
+        key: str,
+    ) -> ExecutionRow:
+        answer = self._tally.sandbox_runs.execute(
+            caller,
+            sandbox_id,
+            code=code,
+            language=language,
+            timeout=timeout,
+            env=env_vars,
+            idempotency_key=key,
+        )
+        return answer.value
+
+    def sandbox_list(
+        self,
+        status: Annotated[
+            Literal["running", "stopped", "all"], Field(description="Which of them to show")
+        ] = "all",
+    ) -> answers.Listed:
+        """Your sandboxes, newest first, with what each has cost: look here for what still runs and costs money."""
+        found = self._tally.sandboxes.list(
+            self._caller(), status=None if status == "all" else status, limit=100
+        )
+        listed = [answers.described(row) for row in found.items]
+        return answers.Listed(sandboxes=listed, count=len(listed))
+
+    def sandbox_status(self, sandbox_id: SandboxId) -> answers.Status:
+        """How a sandbox stands: whether it runs, until when, what it has cost, and how much was run in it lately."""
+        caller = self._caller()
+        row = self._tally.sandboxes.get(caller, sandbox_id)
+        ran = self._tally.sandbox_runs.logs(caller, sandbox_id, limit=_MOST_LOGS).items
+        return answers.Status(sandbox=answers.described(row), executions=answers.executions(list(ran)))
+
+    async def sandbox_configure(
+        self,
+        sandbox_id: SandboxId,
+        env_vars: Variables = None,
+        anthropic_key: Key = None,
+        run_commands: Annotated[
+            list[str] | None, Field(description="Commands to run afterwards, in bash, each at its own price")
+        ] = None,
+    ) -> answers.Configured:
+        """Set variables for all that is run later in a sandbox, and run commands that prepare it."""
+        caller, key = self._caller(), _key()
+        env = _with_key(env_vars, anthropic_key)
+        if env or not run_commands:
+            row = await waiting(partial(self._tally.sandboxes.configure, caller, sandbox_id, env=env))
+        else:
+            row = await waiting(partial(self._tally.sandboxes.get, caller, sandbox_id))
+        results: list[answers.Executed] = []
+        stopped_by = None
+        for place, command in enumerate(run_commands or ()):
+            run = partial(self._execute, caller, sandbox_id, command, "bash", None, 60, f"{key}:{place}")
+            try:
+                results.append(answers.executed(await waiting(run)))
+            except errors.Refusal as refusal:
+                if not (env or results):
+                    raise
+                # What was done before is done and charged: its caller is told of both.
+                stopped_by = f"{refusal.code}: {refusal.detail}"
+                break
+        return answers.Configured(
+            sandbox_id=sandbox_id,
+            env_vars_updated=sorted(env or ()),
+            total_env_vars=len(answers.variables(row)),
+            commands_executed=len(results),
+            configuration_results=results,
+            stopped_by=stopped_by,
+        )
+
+    async def sandbox_upload(
+        self,
+        sandbox_id: SandboxId,
+        file_path: Annotated[str, Field(description="From the working folder, or absolute")],
+        content: Annotated[str, Field(description="The file's text")],
+    ) -> answers.Uploaded:
+        """Put a text file into a sandbox, with the folders that it needs."""
+        try:
+            data = content.encode()
+        except UnicodeEncodeError:
+            raise errors.ValidationFailed([("content", "expected text without lone surrogates")]) from None
+        write = partial(self._tally.sandbox_runs.write_file, self._caller(), sandbox_id, file_path, data)
+        answer = await waiting(partial(write, idempotency_key=_key()))
+        return answers.uploaded(answer.value, file_path, data)
+
+    def sandbox_logs(
+        self,
+        sandbox_id: SandboxId,
+        lines: Annotated[int, Field(ge=1, le=1000, description="How many executions, newest first")] = 100,
+    ) -> answers.Logs:
+        """What was run in a sandbox and what it wrote, newest first."""
+        found = self._tally.sandbox_runs.logs(self._caller(), sandbox_id, limit=min(lines, _MOST_LOGS))
+        return answers.Logs(logs=[answers.executed(row) for row in found.items])
+
+    async def sandbox_stop(self, sandbox_id: SandboxId) -> answers.Ended:
+        """End a sandbox now, so that it costs nothing more."""
+        row = await waiting(partial(self._tally.sandboxes.stop, self._caller(), sandbox_id))
+        return answers.Ended(message="Sandbox stopped", sandbox=answers.described(row))
+
+    async def sandbox_delete(self, sandbox_id: SandboxId) -> answers.Ended:
+        """End a sandbox for good: always do this when the work is done, since it costs money for every second."""
+        row = await waiting(partial(self._tally.sandboxes.delete, self._caller(), sandbox_id))
+        return answers.Ended(message="Sandbox terminated", sandbox=answers.described(row))
+
+
+def register_sandboxes(server: FastMCP[Any], tools: SandboxTools) -> None:
+    """Put the tools on a server."""
+    put(
+        server,
+        (tools.sandbox_create, "Make a sandbox", HERE),
+        (tools.sandbox_execute, "Run code in a sandbox", _RUNS),
+        (tools.sandbox_list, "List sandboxes", READS),
+        (tools.sandbox_status, "State of a sandbox", READS),
+        (tools.sandbox_configure, "Configure a sandbox", _RUNS),
+        (tools.sandbox_upload, "Upload a file to a sandbox", _RUNS),
+        (tools.sandbox_logs, "Logs of a sandbox", READS),
+        (tools.sandbox_stop, "Stop a sandbox", _ENDS),
+        (tools.sandbox_delete, "Delete a sandbox", _ENDS),
+    )
+
+
+def _key() -> str:
+    return key_of(get_context()) or secrets.token_urlsafe()
+
+
+def _with_key(env_vars: dict[str, str] | None, anthropic_key: str | None) -> dict[str, str] | None:
+    return env_vars if anthropic_key is None else {**(env_vars or {}), "ANTHROPIC_API_KEY": anthropic_key}

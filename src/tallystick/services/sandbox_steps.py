@@ -1,0 +1,196 @@
+"""The steps that everything done with a sandbox is made of: find it, call its provider, bill it, end it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple, TypeVar
+
+import structlog
+from sqlalchemy.engine import Connection
+
+from tallystick.core import errors
+from tallystick.core.ids import from_text, to_text
+from tallystick.ports import OutcomeUnknown
+from tallystick.ports import sandboxes as port
+from tallystick.services.context import Caller, Context
+from tallystick.services.pricing import Pricing, Usage
+from tallystick.services.sandbox_bills import SandboxBills
+from tallystick.services.sandbox_host import SandboxHost, reason_of
+from tallystick.services.sandbox_postings import Fee
+from tallystick.store import sandbox_uploads
+from tallystick.store import sandboxes as store
+from tallystick.store.sandbox_uploads import UploadRow
+from tallystick.store.sandboxes import SandboxRow
+
+T = TypeVar("T")
+
+log = structlog.get_logger(__name__)
+
+
+class Seen(NamedTuple):
+    """How far a life was seen, in milliseconds: just now, or the last time, where nobody answers."""
+
+    ms: int
+    is_now: bool = True
+
+
+class SandboxSteps:
+    """What users' operations and the keeper share."""
+
+    def __init__(self, context: Context, pricing: Pricing, bills: SandboxBills, host: SandboxHost) -> None:
+        self.context = context
+        self.pricing = pricing
+        self.bills = bills
+        self.host = host
+        # Sandboxes whose provider may not know yet how far they are paid for: the keeper tells it again.
+        self.untold: set[int] = set()
+
+    def find(self, caller: Caller, sandbox: str) -> SandboxRow:
+        """A sandbox that the caller may see."""
+        number = from_text("sbx", sandbox)
+        with self.context.database.read() as connection:
+            row = None if number is None else store.by_id(connection, number)
+        if row is None or not (caller.is_service or row.customer_id == caller.customer_id):
+            raise errors.NotFound("sandbox", sandbox)
+        return row
+
+    def running(self, row: SandboxRow) -> SandboxRow:
+        """The sandbox, if it runs. Raises ``SandboxNotRunning``."""
+        if row.status != "running":
+            raise errors.SandboxNotRunning(row.status, row.reason)
+        return row
+
+    def fee(self, operation: str) -> Fee:
+        """What an operation costs by the economy's meter for it; nothing where there is none."""
+        name = f"sandbox_{operation}"
+        if name not in self.context.economy().meters:
+            return Fee(operation, (), ())
+        _, _, _, parts, hourly = self.pricing.price(Usage(meter=name))
+        return Fee(operation, parts, hourly)
+
+    def charged(self, row: SandboxRow, operation: str, do: Callable[[str], object]) -> SandboxRow:
+        """Carry out an operation that has a price."""
+        fee = self.fee(operation)
+
+        def enter(connection: Connection, now: SandboxRow) -> int | None:
+            self.running(now)
+            return self.bills.postings.hold_fee(connection, now, fee)
+
+        hold_id = self.paid(row.customer_id, lambda: self.transact(row, enter))
+        try:
+            self.at_provider(row, do)
+        except BaseException:
+            if hold_id is not None:
+                number = hold_id
+                self.transact(
+                    row, lambda connection, now: self.bills.postings.release(connection, now, number)
+                )
+            raise
+        seen = self.seen(row)
+        changed = self.transact(
+            row,
+            lambda connection, now: self.bills.capture(
+                connection, now, fee, hold_id=hold_id, lived_ms=seen.ms
+            ),
+        )
+        return self.follow(changed, seen)
+
+    def undo_upload(self, connection: Connection, row: SandboxRow, upload: UploadRow) -> None:
+        """A file is not known to be in a sandbox: it costs nothing, and its key is free again."""
+        if sandbox_uploads.drop(connection, upload.id) and upload.hold_id is not None:
+            self.bills.postings.release(connection, row, upload.hold_id)
+
+    def at_provider(self, row: SandboxRow, do: Callable[[str], T], *, field: str = "path") -> T:
+        """Call the provider about a running sandbox, and say in our words what went wrong, or with which field."""
+        if row.handle is None:
+            raise errors.SandboxNotRunning(row.status, row.reason)
+        try:
+            self.host.provider_of(row)
+            return do(row.handle)
+        except port.SandboxGone as gone:
+            raise errors.SandboxNotRunning("stopped", self.gone(row)) from gone
+        except port.SandboxElsewhere as elsewhere:
+            raise errors.SandboxElsewhere from elsewhere
+        except port.SandboxRefused as refused:
+            raise errors.ValidationFailed([(field, refused.detail)]) from refused
+        except OutcomeUnknown as unknown:
+            raise errors.SandboxFailed(f"the sandbox did not answer: {unknown.detail}") from unknown
+
+    def gone(self, row: SandboxRow) -> str | None:
+        """Close the bill of one that was found gone; gives why it went."""
+        try:
+            life = self.host.look(row)
+        except (OutcomeUnknown, port.SandboxElsewhere):
+            return None
+        if life.running:
+            return None
+        lived = self.host.lived_ms(row, life)
+        ended = self.transact(
+            row, lambda connection, now: self.bills.finish(connection, now, lived, reason_of(life, now))
+        )
+        return ended.reason
+
+    def seen(self, row: SandboxRow) -> Seen:
+        """How long a sandbox has lived by now; as far as it was seen where nobody answers."""
+        try:
+            return Seen(self.host.lived_ms(row, self.host.look(row)))
+        except (OutcomeUnknown, port.SandboxElsewhere):
+            return Seen(row.beat_ms, is_now=False)
+
+    def follow(self, row: SandboxRow, seen: Seen) -> SandboxRow:
+        """Tell the provider how far the sandbox is paid for; one that is not any more is ended.
+
+        What was lived since it was last seen would be given to it again: then the keeper tells it, when somebody answers.
+        """
+        if row.status != "running" or row.handle is None:
+            return row
+        if not seen.is_now:
+            self.untold.add(row.id)
+            return row
+        left = row.funded_ms - seen.ms
+        if left <= 0:
+            return self.end(row, "timeout" if row.funded_ms >= row.timeout_ms else row.short_of or "credits")
+        self.untold.discard(row.id)
+        try:
+            self.host.provider_of(row).set_deadline(row.handle, seconds=left / 1000)
+        except (port.SandboxGone, port.SandboxElsewhere, OutcomeUnknown) as error:
+            log.warning("a sandbox's deadline was not set", sandbox=to_text("sbx", row.id), error=repr(error))
+            if isinstance(error, OutcomeUnknown):
+                self.untold.add(row.id)
+        return row
+
+    def end(self, row: SandboxRow, reason: str) -> SandboxRow:
+        """Kill a sandbox, and close its bill at the moment of its end."""
+        if not row.is_open:
+            return row
+        if row.handle is None:
+            raise errors.Conflict("the sandbox is being made: try again when it runs")
+        try:
+            life = self.host.provider_of(row).kill(row.handle)
+        except port.SandboxElsewhere as elsewhere:
+            raise errors.SandboxElsewhere from elsewhere
+        except OutcomeUnknown as unknown:
+            raise errors.SandboxFailed(
+                f"it is not known whether it was stopped: {unknown.detail}"
+            ) from unknown
+        why = reason if life.reason in {None, "killed"} else reason_of(life, row)
+        lived = self.host.lived_ms(row, life)
+        return self.transact(row, lambda connection, now: self.bills.finish(connection, now, lived, why))
+
+    def transact(self, row: SandboxRow, work: Callable[[Connection, SandboxRow], T]) -> T:
+        """A transaction with the row locked."""
+        return self.context.database.transact(
+            lambda connection: work(connection, self.bills.lock(connection, row))
+        )
+
+    def twice(self, work: Callable[[Connection], T]) -> T:
+        """Do it again where another request was first with the same key."""
+        database = self.context.database
+        return database.twice(lambda: database.transact(work))
+
+    def paid(self, customer_id: int, do: Callable[[], T]) -> T:
+        """Tell who is refused for want of credits where to add some."""
+        try:
+            return do()
+        except errors.Refusal as refusal:
+            raise self.pricing.refine(refusal, customer_id) from None
