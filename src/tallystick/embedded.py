@@ -17,6 +17,7 @@ from typing import Final, Self
 import httpx
 import structlog
 
+from tallystick.api import logs
 from tallystick.api.app import create_app
 from tallystick.api.auth import Found, Gate
 from tallystick.bootstrap import Tally
@@ -36,7 +37,7 @@ class Embedded:
         """Take an engine, and close it at the end. Due work is done beside, as by a server."""
         if not structlog.is_configured():
             # A program that only counts credits is not to print every request.
-            structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(WARNING))
+            logs.configure_own(level=WARNING)
         self.tally = tally
         self._worker = Worker(tally)
         self._way = _Way(tally, owner_key := secrets.token_hex(32))

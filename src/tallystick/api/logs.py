@@ -21,6 +21,12 @@ QUIET_LIBRARIES: Final = (
     "python_multipart",
 )
 
+_SHARED: Final[list[Any]] = [
+    structlog.contextvars.merge_contextvars,
+    structlog.processors.add_log_level,
+    structlog.processors.TimeStamper(fmt="iso", utc=True),
+]
+
 
 class _Stream:
     """A stream that never fails: a full disk or a closed pipe costs lines of the log, and no request.
@@ -57,27 +63,11 @@ def configure(
 ) -> None:
     """Set up our own logs and those of the libraries that we use."""
     out = cast("TextIO", _Stream(stream))
-    renderer: Any = structlog.dev.ConsoleRenderer(colors=out.isatty())
-    if as_json if as_json is not None else not out.isatty():
-        renderer = structlog.processors.JSONRenderer(serializer=_to_json)
-    shared: list[Any] = [
-        structlog.contextvars.merge_contextvars,
-        structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-    ]
-    ending: list[Any] = [renderer]
-    if isinstance(renderer, structlog.processors.JSONRenderer):
-        ending = [structlog.processors.format_exc_info, renderer]
-    structlog.configure(
-        processors=[*shared, *ending],
-        wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.WriteLoggerFactory(out),
-        cache_logger_on_first_use=False,
-    )
+    ending = configure_own(out, level=level, as_json=as_json)
     handler = logging.StreamHandler(out)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name],
+            foreign_pre_chain=[*_SHARED, structlog.stdlib.add_logger_name],
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *ending],
         )
     )
@@ -86,6 +76,24 @@ def configure(
     root.setLevel(level)
     for name in QUIET_LIBRARIES:
         logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def configure_own(stream: TextIO | None = None, *, level: int, as_json: bool | None = None) -> list[Any]:
+    """Set up our own logs alone, as a guest in somebody's program; gives the processors that write a line."""
+    out = cast("TextIO", _Stream(stream))
+    # A traceback shows no variables: they hold keys.
+    plain = structlog.dev.plain_traceback
+    ending: list[Any] = [structlog.dev.ConsoleRenderer(colors=out.isatty(), exception_formatter=plain)]
+    if as_json if as_json is not None else not out.isatty():
+        renderer = structlog.processors.JSONRenderer(serializer=_to_json)
+        ending = [structlog.processors.format_exc_info, renderer]
+    structlog.configure(
+        processors=[*_SHARED, *ending],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.WriteLoggerFactory(out),
+        cache_logger_on_first_use=False,
+    )
+    return ending
 
 
 def _to_json(event: Any, **_options: object) -> str:  # noqa: ANN401 - a line of the log

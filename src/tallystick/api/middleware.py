@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from tallystick.api.metrics import Metrics
 from tallystick.api.problems import respond, respond_unforeseen
 from tallystick.api.reading import MAX_BODY_BYTES
-from tallystick.core.errors import BodyTooLarge, ServiceUnavailable
+from tallystick.core.errors import BodyTooLarge, Refusal, ServiceUnavailable
 from tallystick.services.sandbox_runs import MAX_FILE_BYTES
 
 QUIET: Final = frozenset({"/healthz", "/readyz", "/metrics"})
@@ -70,8 +70,8 @@ class Frame:
             if not status:
                 await respond(Request(scope), ServiceUnavailable(CLOSING))(scope, receive, answer)
             raise
-        except Exception:
-            log.exception("unforeseen", request_id=request_id, path=scope["path"])
+        except Exception as error:  # noqa: BLE001 - it is told, and answered
+            _tell(error, request_id=request_id, path=scope["path"])
             if not status:
                 await respond_unforeseen(Request(scope))(scope, receive, answer)
         finally:
@@ -93,6 +93,14 @@ class Frame:
             ms=round(seconds * 1000, 2),
             caller=None if caller is None else caller.name,
         )
+
+
+def _tell(error: Exception, *, request_id: str, path: str) -> None:
+    """A refusal that came when the answer had begun is no mistake of ours: the framework raises its own error from it."""
+    if isinstance(error.__cause__, Refusal):
+        log.warning("broke off", request_id=request_id, path=path, detail=error.__cause__.detail)
+    else:
+        log.error("unforeseen", request_id=request_id, path=path, exc_info=error)
 
 
 def _framed(headers: list[tuple[bytes, bytes]], request_id: str) -> list[tuple[bytes, bytes]]:

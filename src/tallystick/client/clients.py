@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import random
+import secrets
 import time
 from contextlib import closing
 from decimal import Decimal
@@ -23,6 +23,7 @@ from tallystick.client.resources import Resources
 from tallystick.client.settings import Retries, Settings, Timeouts, settings_of
 from tallystick.client.tries import Tries
 
+_CHANCE: Final = secrets.SystemRandom()
 _CONNECTIONS: Final = 100  # all of them are kept: each costs a handshake
 
 _MARGIN_SECONDS: Final = 0.1
@@ -54,8 +55,8 @@ class _Client:
         return f"{type(self).__name__}(base_url={self.settings.base_url!r})"
 
     def _tries(self, request: Request[Any]) -> Tries:
-        # Chance spreads the repeats of many clients; nobody gains by guessing it.
-        return Tries(request, self.settings, now=time.monotonic, chance=random.random)
+        # Chance spreads the repeats of many clients, also of processes that were forked from one.
+        return Tries(request, self.settings, now=time.monotonic, chance=_CHANCE.random)
 
 
 class TallyClient(_Client, Resources[Blocking]):

@@ -7,7 +7,7 @@ fails rests for a while before it is tried again; what has failed for days is di
 
 from __future__ import annotations
 
-import random as chance
+import secrets
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -40,6 +40,8 @@ NEW_PER_TURN: Final = 500
 KEPT_DAYS: Final = 90
 PRUNED_AT_ONCE: Final = 5_000
 
+_CHANCE: Final = secrets.SystemRandom()
+
 log = structlog.get_logger(__name__)
 _encode: Final = msgspec.json.Encoder().encode
 
@@ -71,7 +73,7 @@ class Delivery:
         mail: SendsMail | None,
         disable_after: Micros,
         wall: Callable[[], int] = system_time,
-        random: Callable[[], float] = chance.random,
+        random: Callable[[], float] = _CHANCE.random,
     ) -> None:
         self._context = context
         self._webhooks = webhooks

@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
+from structlog.testing import capture_logs
 
 from tallystick.core import errors
 from tallystick.core.ids import from_text
@@ -176,7 +177,10 @@ def test_an_export_that_breaks_off_is_not_taken_for_whole(
     monkeypatch.setattr(statements, "onward", once)
     with httpx.Client(headers=door.client.headers) as client:
         where = f"{door.url}/api/v1/billing/export/transactions?customer=ann"
-        with pytest.raises(httpx.RemoteProtocolError):
+        with capture_logs() as told, pytest.raises(httpx.RemoteProtocolError):
             client.get(where)
+        [line] = [each for each in told if each["event"] == "broke off"]
+        assert ("warning", "away") == (line["log_level"], line["detail"])
+        assert "unforeseen" not in {each["event"] for each in told}
         pages = iter([False])
         problem(client.get(where), 503, "SERVICE_UNAVAILABLE")

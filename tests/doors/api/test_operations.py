@@ -5,6 +5,7 @@ import json
 import logging
 import re
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import httpx
@@ -187,6 +188,25 @@ def test_a_terminal_gets_readable_logs() -> None:
     assert "hello" in out.getvalue()
     assert "who=you" in out.getvalue()
     assert "careful" in out.getvalue()
+
+
+def test_a_traceback_shows_no_variables() -> None:
+    """Neither in a terminal nor in a program that embeds the engine: what a function had at hand may be a key."""
+
+    def fail(api_key: str) -> None:
+        message = f"a failure with {len(api_key)} characters"
+        raise RuntimeError(message)
+
+    for configure in (logs.configure, partial(logs.configure_own, level=logging.WARNING)):
+        out = io.StringIO()
+        configure(out, as_json=False)
+        try:
+            fail("tly_" + "secret")
+        except RuntimeError:
+            structlog.get_logger("here").exception("unforeseen")
+        structlog.reset_defaults()
+        assert "a failure with 10 characters" in out.getvalue()
+        assert "tly_secret" not in out.getvalue()
 
 
 def _json(answer: httpx.Response) -> tuple[int, dict[str, Any]]:

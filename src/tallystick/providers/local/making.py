@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import os
 import platform
-import random
 import resource
 import secrets
 import socket
@@ -222,7 +221,7 @@ class Maker:
             group.add(started.pid)
         else:
             allowed = sorted(os.sched_getaffinity(0))
-            os.sched_setaffinity(started.pid, random.sample(allowed, order.vcpu))
+            os.sched_setaffinity(started.pid, secrets.SystemRandom().sample(allowed, order.vcpu))
         pidfd = os.pidfd_open(started.pid)
         try:
             bubblewrap.let_go(started, told)
