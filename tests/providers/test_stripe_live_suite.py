@@ -1,41 +1,19 @@
 """The suite for Stripe's own test mode: said to be left out without a key, and fit to run with one."""
 
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 
-from tests.servers import clean_environ
+from tests.providers.live_suites import left_out, pytest_run
 from tests.stripe_double import StripeDouble
 
 SUITE = "tests/providers/test_stripe_live.py"
 LEFT_OUT = "Stripe's own test mode: not run (no STRIPE_TEST_SECRET_KEY)"
 EXPECTED = "STRIPE_TEST_SECRET_KEY: expected a key of Stripe's test mode"
-ROOT = Path(__file__).parent.parent.parent
-
-
-def pytest_run(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:randomly", *arguments],
-        cwd=ROOT,
-        env=clean_environ() | settings,
-        check=False,
-        capture_output=True,
-        text=True,
-    )
 
 
 @pytest.mark.slow
 def test_a_run_without_a_key_says_so() -> None:
     """The suite is neither run nor skipped; who asks for it by name is told what is missing."""
-    run = pytest_run("tests/providers", "--collect-only")
-    assert (0, True) == (run.returncode, LEFT_OUT in run.stdout.splitlines())
-    assert "tests/providers/test_stripe_declines.py" in run.stdout
-    assert f"{SUITE}::" not in run.stdout
-    assert "skipped" not in run.stdout
-    asked = pytest_run(SUITE, "--collect-only")
-    assert (False, True) == (asked.returncode == 0, EXPECTED in asked.stdout)
+    assert "tests/providers/test_stripe_declines.py" in left_out(SUITE, LEFT_OUT, EXPECTED)
 
 
 @pytest.mark.slow

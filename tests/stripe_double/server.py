@@ -1,65 +1,29 @@
 """The double's door: HTTP/1.1 on this machine, one thread for each connection."""
 
-import contextlib
 import itertools
 import json
-import socket
-import sys
-import threading
 from http.server import BaseHTTPRequestHandler
-from socketserver import ThreadingTCPServer
-from typing import Any
 from urllib.parse import urlsplit
 
+from tests.standing_in import StandIn
 from tests.stripe_double.execution import Execution, HangUp, Request
 
-POLL_SECONDS = 0.01
 
-
-class Server(ThreadingTCPServer):
-    """Listens from the moment it is made until it is closed."""
-
-    daemon_threads = True
-    block_on_close = True
-    request_queue_size = 128
+class Server(StandIn):
+    """Answers for Stripe."""
 
     def __init__(self, execution: Execution) -> None:
-        super().__init__(("127.0.0.1", 0), _Door)
         self.execution = execution
-        self.url = f"http://127.0.0.1:{self.server_address[1]}"
         self._count = itertools.count(1)
-        self._open: set[socket.socket] = set()
-        self._thread = threading.Thread(target=self.serve_forever, args=(POLL_SECONDS,), name="stripe double")
-        self._thread.start()
+        super().__init__(_Door, name="stripe double")
 
     def next_id(self) -> str:
         """Return the id of a request."""
         return f"req_{next(self._count):014d}"
 
-    def close(self) -> None:
-        """Stop listening, and end the connections that callers keep open."""
-        self.shutdown()
-        self._thread.join()
-        for connection in list(self._open):
-            with contextlib.suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
-        self.server_close()
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        """Remember a connection for as long as it lasts."""
-        self._open.add(request)
-        super().process_request(request, client_address)
-
-    def shutdown_request(self, request: Any) -> None:
-        """Forget a connection that ended."""
-        self._open.discard(request)
-        super().shutdown_request(request)
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Record what went wrong inside the double: the test that met it fails by it."""
-        del request, client_address
-        if not isinstance(sys.exception(), OSError):  # callers may hang up
-            self.execution.broke()
+    def broke(self) -> None:
+        """Record it with the double."""
+        self.execution.broke()
 
 
 class _Door(BaseHTTPRequestHandler):

@@ -57,6 +57,14 @@ class Desk:
         hidden = {str(each["name"]): str(each["value"]) for each in inputs if each.get("type") == "hidden"}
         return {name: hidden[name] for name in ("token", "key")}
 
+    def paid(self) -> str:
+        """A pack that the customer pays for; gives the payment's id."""
+        made = self.tally.checkouts.create(SYSTEM, customer="ann", package="small").value
+        page = made.url.removeprefix(self.tally.context.public_url)
+        self.site.send(page, action="pay", card="4242424242424242")
+        self.tally.run_all()
+        return to_text("pay", made.payment_id)
+
     def available(self) -> int:
         """What the customer can spend, in micro-units."""
         return self.tally.billing.balance(SYSTEM, customer=self.customer).available
@@ -301,12 +309,7 @@ def test_what_is_asked_wrongly_is_named(desk: Desk, path: str) -> None:
 
 def test_a_payment_is_paid_back_once(desk: Desk) -> None:
     """A part of it, then the rest; the credits go with the money, and more than is left is refused."""
-    made = desk.tally.checkouts.create(SYSTEM, customer="ann", package="small").value
-    desk.site.send(
-        made.url.removeprefix(desk.tally.context.public_url), action="pay", card="4242424242424242"
-    )
-    desk.tally.run_all()
-    path = f"/admin/payments/{to_text('pay', made.payment_id)}"
+    path = f"/admin/payments/{desk.paid()}"
     assert 200_000_000 == desk.available()
     form = desk.form(path)
     for _ in range(2):
@@ -341,12 +344,8 @@ def test_a_charge_in_two_units_is_given_back_in_each(desk: Desk) -> None:
 
 def test_a_double_click_pays_back_once(desk: Desk) -> None:
     """Both arrive at the same moment, and lead to the same action."""
-    made = desk.tally.checkouts.create(SYSTEM, customer="ann", package="small").value
-    desk.site.send(
-        made.url.removeprefix(desk.tally.context.public_url), action="pay", card="4242424242424242"
-    )
-    desk.tally.run_all()
-    path = f"/admin/payments/{to_text('pay', made.payment_id)}"
+    payment = desk.paid()
+    path = f"/admin/payments/{payment}"
     form, at_once = desk.form(path), Barrier(2)
 
     def click(_: int) -> httpx.Response:
@@ -357,7 +356,7 @@ def test_a_double_click_pays_back_once(desk: Desk) -> None:
         first, second = pool.map(click, range(2))
     assert (303, 303) == (first.status_code, second.status_code)
     assert first.headers["location"] == second.headers["location"]
-    _, refunds, _ = desk.tally.checkouts.detail(SYSTEM, to_text("pay", made.payment_id))
+    _, refunds, _ = desk.tally.checkouts.detail(SYSTEM, payment)
     assert [(40, "succeeded")] == [(each.amount_cents, each.status) for each in refunds]
     assert 160_000_000 == desk.available()
 
@@ -366,12 +365,7 @@ def test_whoever_sends_a_form_while_it_is_worked_on_gets_its_outcome(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Eight at once, with a provider that refuses what is under way: all of them lead to the one refund."""
-    made = desk.tally.checkouts.create(SYSTEM, customer="ann", package="small").value
-    desk.site.send(
-        made.url.removeprefix(desk.tally.context.public_url), action="pay", card="4242424242424242"
-    )
-    desk.tally.run_all()
-    path = f"/admin/payments/{to_text('pay', made.payment_id)}"
+    path = f"/admin/payments/{desk.paid()}"
     form, refund = desk.form(path), desk.site.payments.refund
     at_once, under_way = Barrier(8), Lock()
 
@@ -401,12 +395,7 @@ def test_a_provider_that_does_not_answer_leaves_the_same_form(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is sent again as it is, asks first, and the money goes back once."""
-    made = desk.tally.checkouts.create(SYSTEM, customer="ann", package="small").value
-    desk.site.send(
-        made.url.removeprefix(desk.tally.context.public_url), action="pay", card="4242424242424242"
-    )
-    desk.tally.run_all()
-    path = f"/admin/payments/{to_text('pay', made.payment_id)}"
+    path = f"/admin/payments/{desk.paid()}"
     form, refund = desk.form(path), desk.site.payments.refund
 
     def lost(*given: object, **terms: object) -> None:

@@ -2,18 +2,13 @@
 
 import contextlib
 import socket
-import sys
-import threading
 import traceback
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler
-from socketserver import ThreadingTCPServer
-from typing import Any
 from urllib.parse import urlsplit
 
 from tests.providers.e2b_emulator.messages import Answer, HangUp, Request
-
-POLL_SECONDS = 0.01
+from tests.standing_in import StandIn
 
 
 class Server:
@@ -23,8 +18,7 @@ class Server:
         self._reply = reply
         self.broken: list[str] = []
         self._listener: _Listener | None = _Listener(0, reply, self.broken)
-        self.port: int = self._listener.server_address[1]
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.port, self.url = self._listener.port, self._listener.url
 
     def shut(self) -> None:
         """Refuse connections, and end those that callers keep open."""
@@ -38,44 +32,17 @@ class Server:
             self._listener = _Listener(self.port, self._reply, self.broken)
 
 
-class _Listener(ThreadingTCPServer):
-    daemon_threads = True
+class _Listener(StandIn):
     block_on_close = False  # streams may still wait for their commands
-    allow_reuse_address = True
-    request_queue_size = 128
 
     def __init__(self, port: int, reply: Callable[[Request], Answer], broken: list[str]) -> None:
-        super().__init__(("127.0.0.1", port), _Door)
         self.reply = reply
         self._broken = broken
-        self._open: set[socket.socket] = set()
-        self._thread = threading.Thread(target=self.serve_forever, args=(POLL_SECONDS,), name="e2b emulator")
-        self._thread.start()
+        super().__init__(_Door, name="e2b emulator", port=port)
 
-    def close(self) -> None:
-        """Stop listening."""
-        self.shutdown()
-        self._thread.join()
-        for connection in list(self._open):
-            with contextlib.suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
-        self.server_close()
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        """Remember a connection for as long as it lasts."""
-        self._open.add(request)
-        super().process_request(request, client_address)
-
-    def shutdown_request(self, request: Any) -> None:
-        """Forget a connection that ended."""
-        self._open.discard(request)
-        super().shutdown_request(request)
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Record what went wrong inside the emulator: the test that met it fails by it."""
-        del request, client_address
-        if not isinstance(sys.exception(), OSError):  # callers may hang up
-            self._broken.append(traceback.format_exc())
+    def broke(self) -> None:
+        """Record it with the emulator."""
+        self._broken.append(traceback.format_exc())
 
 
 class _Door(BaseHTTPRequestHandler):
