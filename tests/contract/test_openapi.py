@@ -117,6 +117,7 @@ WITHOUT_KEY = {"/auth/register", "/auth/login", "/prices", "/economy", "/billing
 WITH_IDEMPOTENCY_KEY = {
     "/sandboxes",
     "/sandboxes/{sandbox_id}/execute",
+    "/sandboxes/{sandbox_id}",
     "/sandboxes/{sandbox_id}/files",
     "/charges",
     "/charges/{charge_id}/refund",

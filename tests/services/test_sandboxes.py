@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from math import ceil
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 import pytest
 
@@ -16,7 +18,8 @@ from tallystick.core.amounts import MICROS
 from tallystick.core.ids import to_text
 from tallystick.ports import OutcomeUnknown, ProviderRefused
 from tallystick.ports.sandboxes import Life
-from tallystick.services.context import SYSTEM
+from tallystick.services.context import SYSTEM, Answer
+from tallystick.store.sandboxes import SandboxRow
 from tests.services.scripted_sandboxes import ScriptedSandboxes
 from tests.services.yard import SECOND, Yard
 from tests.tallies import USER
@@ -314,10 +317,48 @@ def test_a_change_costs_its_price_once_and_extends(yard: Yard) -> None:
     """Variables and time together are one operation."""
     sandbox = yard.make(env={"B": "2"}, timeout=600)
     yard.pass_time(60)
-    row = yard.tally.sandboxes.configure(yard.ann, sandbox, env={"A": "1"}, timeout=900)
+    row = yard.tally.sandboxes.configure(yard.ann, sandbox, env={"A": "1"}, timeout=900).value
     assert ('{"B": "2", "A": "1"}', 960_000) == (row.env, row.timeout_ms)
     assert row == yard.row(sandbox)
     assert 353 * MICROS == yard.available("rUv")
+
+
+def test_a_change_with_a_key_is_done_once(yard: Yard) -> None:
+    """Also when it comes again later, or many times at once, or when the sandbox is gone; another one is refused."""
+    sandbox = yard.make(timeout=600)
+
+    def change(_: int = 0, **terms: Any) -> Answer[SandboxRow]:
+        given: dict[str, Any] = {"env": {"A": "1"}, "timeout": 900, "idempotency_key": "k"} | terms
+        return yard.tally.sandboxes.configure(yard.ann, sandbox, **given)
+
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(change, range(8)))
+    assert [False] + [True] * 7 == sorted(each.replayed for each in answers)
+    yard.pass_time(60)
+    yard.tally.sandboxes.configure(yard.ann, sandbox, env={"A": "2"})
+    assert change().replayed
+    assert ('{"A": "2"}', 900_000) == (yard.row(sandbox).env, yard.row(sandbox).timeout_ms)
+    others: tuple[dict[str, Any], ...] = ({"timeout": 901}, {"env": {"A": "3"}})
+    for other in others:
+        with pytest.raises(errors.IdempotencyKeyReused):
+            change(**other)
+    with pytest.raises(errors.IdempotencyKeyReused):
+        yard.tally.sandbox_runs.write_file(yard.ann, sandbox, "a", b"1", idempotency_key="k")
+    assert 351 * MICROS == yard.available("rUv")
+    yard.tally.sandboxes.stop(yard.ann, sandbox)
+    again = change()
+    assert (True, "stopped") == (again.replayed, again.value.status)
+    with pytest.raises(errors.SandboxNotRunning):
+        change(idempotency_key="another")
+    assert (351 * MICROS, 0) == (yard.available("rUv"), yard.world.balance("rUv").held)
+
+
+def test_a_change_that_was_refused_leaves_its_key_free(yard: Yard) -> None:
+    """Nothing was done under it."""
+    sandbox = yard.make()
+    with pytest.raises(errors.ValidationFailed):
+        yard.tally.sandboxes.configure(yard.ann, sandbox, env={"": "1"}, idempotency_key="k")
+    assert not yard.tally.sandboxes.configure(yard.ann, sandbox, env={"A": "1"}, idempotency_key="k").replayed
 
 
 def test_variables_that_are_set_at_the_same_time_are_all_there(yard: Yard) -> None:

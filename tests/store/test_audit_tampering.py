@@ -35,7 +35,7 @@ OUT_OF_SCOPE = {
     "sandboxes": "how far each has lived and why it ended: what it cost stands in the ledger",
     "sandbox_lines": "which transaction of the ledger is for what of a sandbox",
     "sandbox_executions": "what was run in sandboxes, and what it wrote",
-    "sandbox_uploads": "which files were put into sandboxes under which keys: the price stands in the ledger",
+    "sandbox_requests": "what was asked of sandboxes under which keys: the price stands in the ledger",
     "sandbox_processes": "which processes look after sandboxes, deleted when they end",
     "throttles": "counters against guessing, deleted after their window",
     "budgets": "limits, which their owners change; what they counted is in budget_counters",

@@ -98,7 +98,7 @@ def test_a_database_from_before_keys_of_uploads_is_upgraded(database_url: str, t
         yard.tally.close()
         old = Database(database_url)
         with old.write() as connection:
-            connection.execute(sa.text("DROP TABLE sandbox_uploads"))
+            connection.execute(sa.text("DROP TABLE sandbox_requests"))
             connection.execute(sa.text("UPDATE alembic_version SET version_num = '0011'"))
         old.close()
 

@@ -160,9 +160,9 @@ class Remote:
         """Send a file: a repeat with the same key is charged once."""
         return self._ask("PUT", address, query=query, content=content, key=key)
 
-    def patch(self, path: str, body: Mapping[str, Any]) -> Any:  # noqa: ANN401 - JSON
-        """Change something; what is None is left out of the body. A repeat changes it to the same."""
-        return self._ask("PATCH", path, body=body)
+    def patch(self, path: str, body: Mapping[str, Any], *, key: str | None = None) -> Any:  # noqa: ANN401 - JSON
+        """Change something; what is None is left out of the body. A repeat changes it to the same, with the key once."""
+        return self._ask("PATCH", path, body=body, key=key)
 
     def delete(self, path: str, **query: object) -> Any:  # noqa: ANN401 - JSON
         """Remove something: a repeat finds it gone. What is None is left out of the query."""

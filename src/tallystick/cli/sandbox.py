@@ -239,9 +239,11 @@ def configure(
     timeout: Annotated[
         int | None, typer.Option("--timeout", metavar="SECONDS", help="Run for so long from now at least.")
     ] = None,
+    key: KeyOption = None,
 ) -> Output:
     """Set variables for what is run from now on, or extend the time, or both."""
-    answer = session.remote.patch(_address(sandbox), {"env_vars": _env(env), "timeout": timeout})
+    change = {"env_vars": _env(env), "timeout": timeout}
+    answer = session.remote.patch(_address(sandbox), change, key=key)
     return Output(answer, lambda out: _show(out, f"Changed {answer['id']}.", answer))
 
 

@@ -140,7 +140,8 @@ class SandboxTools:
         caller, key = self._caller(), _key()
         env = _with_key(env_vars, anthropic_key)
         if env or not run_commands:
-            row = await waiting(partial(self._tally.sandboxes.configure, caller, sandbox_id, env=env))
+            change = partial(self._tally.sandboxes.configure, caller, sandbox_id, env=env)
+            row = (await waiting(partial(change, idempotency_key=key))).value
         else:
             row = await waiting(partial(self._tally.sandboxes.get, caller, sandbox_id))
         results: list[answers.Executed] = []

@@ -136,14 +136,14 @@ class Remote:
         return await asyncio.to_thread(self._refreshed) if known is None else known
 
     def _known_prices(self) -> Prices | None:
-        due = time.monotonic() >= self._prices_due_at
-        if self._prices is None:
+        due, known = time.monotonic() >= self._prices_due_at, self._prices
+        if known is None:
             if self._prices_refused is not None and not due:
                 raise self._prices_refused
             return None
         if due and self._refreshing.acquire(blocking=False):
             threading.Thread(target=self._refresh, name="tallystick-prices", daemon=True).start()
-        return self._prices
+        return known
 
     def _refresh(self) -> None:
         try:

@@ -21,10 +21,10 @@ from tallystick.ports import OutcomeUnknown
 from tallystick.ports.sandboxes import Life, SandboxElsewhere
 from tallystick.services.sandbox_host import reason_of
 from tallystick.services.sandbox_steps import SandboxSteps, Seen
-from tallystick.store import notifications, sandbox_lines, sandbox_uploads
+from tallystick.store import notifications, sandbox_lines, sandbox_requests
 from tallystick.store import sandboxes as store
 from tallystick.store.sandbox_lines import ExecutionRow
-from tallystick.store.sandbox_uploads import UploadRow
+from tallystick.store.sandbox_requests import RequestRow
 from tallystick.store.sandboxes import SandboxRow, Wanted
 
 LOCAL: Final = "local"  # sandboxes that end with the process that made them
@@ -267,7 +267,7 @@ class SandboxKeeper:
         """
         mine = self._host.process_id
 
-        def work(connection: Connection) -> tuple[list[SandboxRow], list[ExecutionRow | UploadRow]]:
+        def work(connection: Connection) -> tuple[list[SandboxRow], list[ExecutionRow | RequestRow]]:
             alive = store.heard(at - SILENCE_MICROS, at + SILENCE_MICROS)
             rows = store.orphans(connection, mine, alive=alive)
             taken = [
@@ -278,7 +278,7 @@ class SandboxKeeper:
             ]
             store.prune_processes(connection, before=at - FORGET_PROCESS_MICROS)
             ran = sandbox_lines.unfinished(connection, alive=alive, without=mine)
-            return taken, [*ran, *sandbox_uploads.unfinished(connection, alive=alive, without=mine)]
+            return taken, [*ran, *sandbox_requests.unfinished(connection, alive=alive, without=mine)]
 
         taken, lost = self._context.database.transact(work)
         for begun in lost:
@@ -301,7 +301,7 @@ class SandboxKeeper:
                 log.warning("a sandbox left behind was not reached", sandbox=_id(row), error=repr(error))
         self._end_kept(row, life, counts, reason="host_restart" if row.provider == LOCAL else "provider_gone")
 
-    def _drop(self, begun: ExecutionRow | UploadRow) -> None:
+    def _drop(self, begun: ExecutionRow | RequestRow) -> None:
         """What was running, or put in, for a process that is gone costs nothing."""
         with self._context.database.read() as connection:
             row = store.by_id(connection, begun.sandbox_id)
@@ -309,7 +309,7 @@ class SandboxKeeper:
             return
 
         def work(connection: Connection, now: SandboxRow) -> None:
-            if isinstance(begun, UploadRow):
+            if isinstance(begun, RequestRow):
                 self._steps.undo_upload(connection, now, begun)
                 return
             dropped = sandbox_lines.end_execution(connection, begun.id, {"status": "failed"})

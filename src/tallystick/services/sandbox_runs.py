@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import secrets
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
@@ -21,9 +20,9 @@ from tallystick.services.sandbox_checks import check_env, check_path, check_whol
 from tallystick.services.sandbox_output import Audience, Texts, output_text
 from tallystick.services.sandbox_postings import Fee
 from tallystick.services.sandbox_steps import SandboxSteps
-from tallystick.store import sandbox_lines, sandbox_uploads
+from tallystick.store import sandbox_lines, sandbox_requests
 from tallystick.store.sandbox_lines import ExecutionRow
-from tallystick.store.sandbox_uploads import UploadRow
+from tallystick.store.sandbox_requests import RequestRow
 from tallystick.store.sandboxes import SandboxRow
 
 LANGUAGES: Final[tuple[Language, ...]] = ("bash", "python", "javascript")
@@ -178,18 +177,9 @@ class SandboxRuns:
         checked = check_path(path)
         if len(content) > MAX_FILE_BYTES:
             raise errors.BodyTooLarge(MAX_FILE_BYTES)
-        key = secrets.token_urlsafe() if idempotency_key is None else idempotency_key
         asked = (sandbox, checked, hashlib.blake2b(content, digest_size=32).hexdigest())
-        repeat = idempotency_fields(caller, key, "sandbox_upload", asked)
+        fresh = self._steps.request(caller, row, idempotency_key, "sandbox_upload", asked)
         fee = self._steps.fee("upload")
-        fresh = UploadRow(
-            id=self._context.new_id(),
-            sandbox_id=row.id,
-            idempotency=repeat["idempotency"],
-            request_digest=repeat["request_digest"],
-            process_id=self._host.process_id,
-            hold_id=None,
-        )
         answer = self._steps.paid(
             row.customer_id, lambda: self._steps.twice(lambda c: self._enter_upload(c, row, fresh, fee))
         )
@@ -208,25 +198,21 @@ class SandboxRuns:
         return Answer(self._steps.follow(written, seen))
 
     def _enter_upload(
-        self, connection: Connection, row: SandboxRow, fresh: UploadRow, fee: Fee
-    ) -> Answer[UploadRow]:
-        known = sandbox_uploads.by_key(connection, fresh.idempotency)
+        self, connection: Connection, row: SandboxRow, fresh: RequestRow, fee: Fee
+    ) -> Answer[RequestRow]:
+        known = self._steps.known(connection, fresh)
         if known is not None:
-            if known.request_digest != fresh.request_digest:
-                raise errors.IdempotencyKeyReused
-            if known.process_id is not None:
-                # Nobody else writes meanwhile: a late write must not undo what is put there after it.
-                raise errors.IdempotencyInFlight
             return Answer(known, replayed=True)
         now = self._steps.running(self._bills.lock(connection, row))
-        begun = replace(fresh, hold_id=self._bills.postings.hold_fee(connection, now, fee))
-        sandbox_uploads.add(connection, begun)
+        hold_id = self._bills.postings.hold_fee(connection, now, fee)
+        begun = replace(fresh, process_id=self._host.process_id, hold_id=hold_id)
+        sandbox_requests.add(connection, begun)
         return Answer(begun)
 
     def _written(
-        self, connection: Connection, row: SandboxRow, upload: UploadRow, fee: Fee, lived_ms: int
+        self, connection: Connection, row: SandboxRow, upload: RequestRow, fee: Fee, lived_ms: int
     ) -> SandboxRow:
-        if not sandbox_uploads.end(connection, upload.id):
+        if not sandbox_requests.end(connection, upload.id):
             # This process was silent for so long that another gave its price back.
             raise errors.SandboxFailed("the server was held up while this was written: it costs nothing")
         return self._bills.capture(connection, row, fee, hold_id=upload.hold_id, lived_ms=lived_ms)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import structlog
 from sqlalchemy.engine import Connection
@@ -14,12 +15,13 @@ from tallystick.ports import OutcomeUnknown
 from tallystick.ports import sandboxes as port
 from tallystick.services.context import Caller, Context
 from tallystick.services.pricing import Pricing, Usage
+from tallystick.services.requests import idempotency_fields
 from tallystick.services.sandbox_bills import SandboxBills
 from tallystick.services.sandbox_host import SandboxHost, reason_of
 from tallystick.services.sandbox_postings import Fee
-from tallystick.store import sandbox_uploads
+from tallystick.store import sandbox_requests
 from tallystick.store import sandboxes as store
-from tallystick.store.sandbox_uploads import UploadRow
+from tallystick.store.sandbox_requests import RequestRow
 from tallystick.store.sandboxes import SandboxRow
 
 T = TypeVar("T")
@@ -68,36 +70,37 @@ class SandboxSteps:
         _, _, _, parts, hourly = self.pricing.price(Usage(meter=name))
         return Fee(operation, parts, hourly)
 
-    def charged(self, row: SandboxRow, operation: str, do: Callable[[str], object]) -> SandboxRow:
-        """Carry out an operation that has a price."""
-        fee = self.fee(operation)
-
-        def enter(connection: Connection, now: SandboxRow) -> int | None:
-            self.running(now)
-            return self.bills.postings.hold_fee(connection, now, fee)
-
-        hold_id = self.paid(row.customer_id, lambda: self.transact(row, enter))
-        try:
-            self.at_provider(row, do)
-        except BaseException:
-            if hold_id is not None:
-                number = hold_id
-                self.transact(
-                    row, lambda connection, now: self.bills.postings.release(connection, now, number)
-                )
-            raise
-        seen = self.seen(row)
-        changed = self.transact(
-            row,
-            lambda connection, now: self.bills.capture(
-                connection, now, fee, hold_id=hold_id, lived_ms=seen.ms
-            ),
+    def request(
+        self, caller: Caller, row: SandboxRow, key: str | None, operation: str, content: tuple[Any, ...]
+    ) -> RequestRow:
+        """What is asked of a sandbox under a key, as it is written down when it is done; without one it has its own."""
+        repeat = idempotency_fields(
+            caller, secrets.token_urlsafe() if key is None else key, operation, content
         )
-        return self.follow(changed, seen)
+        return RequestRow(
+            id=self.context.new_id(),
+            sandbox_id=row.id,
+            idempotency=repeat["idempotency"],
+            request_digest=repeat["request_digest"],
+            process_id=None,
+            hold_id=None,
+        )
 
-    def undo_upload(self, connection: Connection, row: SandboxRow, upload: UploadRow) -> None:
+    def known(self, connection: Connection, request: RequestRow) -> RequestRow | None:
+        """What was done before under the same key. Raises what refuses another request, or the same underway."""
+        known = sandbox_requests.by_key(connection, request.idempotency)
+        if known is None:
+            return None
+        if known.request_digest != request.request_digest:
+            raise errors.IdempotencyKeyReused
+        if known.process_id is not None:
+            # Nobody else does it meanwhile: a late write must not undo what comes after it.
+            raise errors.IdempotencyInFlight
+        return known
+
+    def undo_upload(self, connection: Connection, row: SandboxRow, upload: RequestRow) -> None:
         """A file is not known to be in a sandbox: it costs nothing, and its key is free again."""
-        if sandbox_uploads.drop(connection, upload.id) and upload.hold_id is not None:
+        if sandbox_requests.drop(connection, upload.id) and upload.hold_id is not None:
             self.bills.postings.release(connection, row, upload.hold_id)
 
     def at_provider(self, row: SandboxRow, do: Callable[[str], T], *, field: str = "path") -> T:

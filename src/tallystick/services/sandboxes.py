@@ -26,8 +26,8 @@ from tallystick.services.pages import Page, check_limit, page_of, position_of
 from tallystick.services.requests import check_metadata, check_text, idempotency_fields
 from tallystick.services.sandbox_checks import check_env, check_name, check_whole
 from tallystick.services.sandbox_postings import Fee
-from tallystick.services.sandbox_steps import SandboxSteps
-from tallystick.store import sandbox_lines
+from tallystick.services.sandbox_steps import SandboxSteps, Seen
+from tallystick.store import sandbox_lines, sandbox_requests
 from tallystick.store import sandboxes as store
 from tallystick.store.sandbox_lines import LineRow
 from tallystick.store.sandboxes import SandboxRow, Wanted
@@ -279,23 +279,40 @@ class Sandboxes:
         *,
         env: Mapping[str, str] | None = None,
         timeout: int | None = None,
-    ) -> SandboxRow:
-        """Set variables that every later execution gets, or extend the time, or both: all or none of it is done."""
-        row = self._steps.running(self._steps.find(caller, sandbox))
+        idempotency_key: str | None = None,
+    ) -> Answer[SandboxRow]:
+        """Set variables that every later execution gets, or extend the time, or both: all or none of it is done.
+
+        It is one transaction with its price. Without a key, each repeat is charged.
+        """
+        row = self._steps.find(caller, sandbox)
         added = check_env(env, field="env_vars")
         if not added and timeout is None:
             raise errors.ValidationFailed([("env_vars", "expected at least one variable, or a timeout")])
         more = None if timeout is None else _checked_timeout(timeout)
-        lived = 0 if more is None else self._steps.seen(row).ms
+        request = self._steps.request(
+            caller, row, idempotency_key, "sandbox_configure", (sandbox, sorted(added.items()), timeout)
+        )
+        fee = self._steps.fee("configure")
+        seen = self._steps.seen(row) if row.status == "running" else Seen(row.metered_ms, is_now=False)
 
-        def work(connection: Connection, now: SandboxRow) -> SandboxRow:
-            self._steps.running(now)
+        def work(connection: Connection) -> Answer[SandboxRow]:
+            if self._steps.known(connection, request) is not None:
+                return Answer(row, replayed=True)
+            now = self._steps.running(self._bills.lock(connection, row))
+            self._steps.at_provider(now, lambda _handle: None)  # it is served here
             if added:
-                merged = check_env({**json.loads(now.env or "{}"), **added}, field="env_vars")
-                store.change(connection, now.id, {"env": json.dumps(merged)})
-            return now if more is None else self._prolong(connection, now, lived, more)
+                merged = json.dumps(check_env({**json.loads(now.env or "{}"), **added}, field="env_vars"))
+                store.change(connection, now.id, {"env": merged})
+                now = replace(now, env=merged)
+            if more is not None:
+                now = self._prolong(connection, now, seen.ms, more)
+            hold_id = self._bills.postings.hold_fee(connection, now, fee)
+            sandbox_requests.add(connection, request)
+            return Answer(self._bills.capture(connection, now, fee, hold_id=hold_id, lived_ms=seen.ms))
 
-        return self._steps.charged(row, "configure", lambda _handle: self._steps.transact(row, work))
+        answer = self._steps.paid(row.customer_id, lambda: self._steps.twice(work))
+        return answer if answer.replayed else Answer(self._steps.follow(answer.value, seen))
 
     def extend(self, caller: Caller, sandbox: str, *, timeout: int) -> SandboxRow:
         """Let it run for ``timeout`` seconds from now, up to the plan's longest session; never for less than before."""

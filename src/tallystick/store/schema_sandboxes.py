@@ -128,20 +128,20 @@ Index(
     postgresql_where=_running,
 )
 
-sandbox_uploads = Table(
-    "sandbox_uploads",
+sandbox_requests = Table(
+    "sandbox_requests",
     metadata,
     _id(),
     Column("sandbox_id", ForeignKey("sandboxes.id"), nullable=False),
     Column("idempotency", Text, nullable=False, unique=True),
     Column("request_digest", Text, nullable=False),
-    Column("process_id", Text),  # that puts it in; nobody when it is there
-    Column("hold_id", BigInteger),  # its price, until it is there
+    Column("process_id", Text),  # that does it; nobody when it is done
+    Column("hold_id", BigInteger),  # its price, until it is done
 )
-_underway = sandbox_uploads.c.process_id.is_not(None)
+_underway = sandbox_requests.c.process_id.is_not(None)
 Index(
-    "ix_sandbox_uploads_underway",
-    sandbox_uploads.c.process_id,
+    "ix_sandbox_requests_underway",
+    sandbox_requests.c.process_id,
     sqlite_where=_underway,
     postgresql_where=_underway,
 )
@@ -154,4 +154,4 @@ sandbox_processes = Table(
     Column("beat_at", BigInteger, nullable=False),
 )
 
-TABLES = (sandboxes, sandbox_lines, sandbox_executions, sandbox_uploads, sandbox_processes)
+TABLES = (sandboxes, sandbox_lines, sandbox_executions, sandbox_requests, sandbox_processes)

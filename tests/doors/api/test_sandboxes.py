@@ -99,6 +99,19 @@ def test_a_repeated_upload_is_done_once(door: Door) -> None:
     assert Decimal(353) == Decimal(door.balance("ann", "rUv")["available"])
 
 
+def test_a_repeated_change_is_done_once(door: Door) -> None:
+    """As an upload; without a key each is charged."""
+    path = f"/sandboxes/{make(door)['id']}"
+    for replayed in (None, "true"):
+        answer = door.send("PATCH", path, {"env_vars": {"A": "1"}}, key="k")
+        assert (200, replayed) == (answer.status_code, answer.headers.get("Idempotent-Replayed"))
+    problem(door.send("PATCH", path, {"timeout": 60}, key="k"), 422, "IDEMPOTENCY_KEY_REUSED")
+    assert Decimal(353) == Decimal(door.balance("ann", "rUv")["available"])
+    for _ in range(2):
+        door.send("PATCH", path, {"env_vars": {"A": "1"}}, key=None)
+    assert Decimal(349) == Decimal(door.balance("ann", "rUv")["available"])
+
+
 def test_refusals_have_their_codes(door: Door, provider: ScriptedSandboxes) -> None:
     """Each with its status, and nothing charged."""
     body = {"template": "node", "customer": "ann"}

@@ -84,6 +84,15 @@ def test_an_upload_is_done_once_by_its_key(agent: Agent) -> None:
     assert (first, 353) == (again, agent.call("check_balance")["credits"])
 
 
+def test_a_configuration_is_done_once_by_its_key(agent: Agent) -> None:
+    """Its variables and its commands."""
+    sandbox = agent.call("sandbox_create", template="bash")["sandbox_id"]
+    meta = {"tallystick/idempotency-key": "k"}
+    change = {"sandbox_id": sandbox, "env_vars": {"A": "1"}, "run_commands": ["true"]}
+    first, again = (agent.call("sandbox_configure", meta=meta, **change) for _ in range(2))
+    assert (first, 351) == (again, agent.call("check_balance")["credits"])
+
+
 def test_commands_of_which_one_is_refused(agent: Agent) -> None:
     """What was done before it is done and charged, and is told; a call of which nothing was done is refused."""
     sandbox = agent.call("sandbox_create", template="bash")["sandbox_id"]

@@ -197,13 +197,19 @@ def get_sandbox_logs(
 
 @routes.patch("/sandboxes/{sandbox_id}", response_model=sandboxes.SandboxAnswer)
 async def configure_sandbox(
-    request: Request, caller: CallerOf, sandbox_id: str, body: ConfigureBody
+    request: Request, caller: CallerOf, sandbox_id: str, body: ConfigureBody, key: IdempotencyKey = None
 ) -> Response:
     """Set variables that every later execution gets, or extend the time, or both."""
     change = partial(
-        services(request).sandboxes.configure, caller, sandbox_id, env=body.env_vars, timeout=body.timeout
+        services(request).sandboxes.configure,
+        caller,
+        sandbox_id,
+        env=body.env_vars,
+        timeout=body.timeout,
+        idempotency_key=key,
     )
-    return Json(sandboxes.sandbox(await waiting(change)))
+    answer = await waiting(change)
+    return written(request, answer, sandboxes.sandbox(answer.value), status=200)
 
 
 @routes.post("/sandboxes/{sandbox_id}/extend", response_model=sandboxes.SandboxAnswer)

@@ -345,7 +345,12 @@ class Sandboxes(Resource[Mode]):
 
     @operation
     def configure(
-        self, sandbox: str, *, env_vars: Mapping[str, str] | None = None, timeout: int | None = None
+        self,
+        sandbox: str,
+        *,
+        env_vars: Mapping[str, str] | None = None,
+        timeout: int | None = None,
+        idempotency_key: str | None = None,
     ) -> Request[Sandbox]:
         """Set variables that every later execution gets, or extend the time, or both."""
         body = {"env_vars": None if env_vars is None else dict(env_vars), "timeout": timeout}
@@ -355,7 +360,8 @@ class Sandboxes(Resource[Mode]):
             Sandbox,
             body,
             names={"sandbox_id": sandbox},
-            repeat=Repeat.TWICE,
+            key=idempotency_key,
+            repeat=Repeat.BY_KEY,
         )
 
     @operation
