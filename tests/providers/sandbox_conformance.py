@@ -436,14 +436,19 @@ def somebody_ends_it(driver: Driver) -> None:
 
 
 def somebody_ends_it_meanwhile(driver: Driver) -> None:
-    """A command whose sandbox ends is told to be gone."""
+    """A command whose sandbox ends is told to be gone, with what it wrote until then; one that begins later has nothing."""
     with made(driver) as sandbox:
 
         def hear(_stream: Stream, _data: bytes) -> None:
             driver.lose(sandbox.handle)
 
-        with pytest.raises(SandboxGone):
+        with pytest.raises(SandboxGone) as cut:
             run(driver, sandbox, "echo begun; sleep 20", on_output=hear)
+        assert cut.value.cut_off is not None
+        assert (137, b"begun\n") == (cut.value.cut_off.exit_code, cut.value.cut_off.stdout)
+        with pytest.raises(SandboxGone) as late:
+            run(driver, sandbox, "echo begun")
+        assert late.value.cut_off is None
 
 
 SCENARIOS: tuple[Callable[[Driver], None], ...] = (

@@ -121,7 +121,7 @@ class ScriptedSandboxes:
         self._alive(handle)
         if self.during is not None:
             self.during()
-        self._alive(handle)
+        self._cut_off(handle)
         del command
         written: dict[Stream, bytes] = {"stdout": b"", "stderr": b""}
         for stream, piece in self._pieces() if self.writes is None else self.writes():
@@ -129,6 +129,13 @@ class ScriptedSandboxes:
             if on_output is not None:
                 on_output(stream, piece)
         return replace(self.answer, stdout=written["stdout"], stderr=written["stderr"])
+
+    def _cut_off(self, handle: str) -> None:
+        try:
+            self._alive(handle)
+        except SandboxGone as gone:
+            gone.cut_off = replace(self.answer, exit_code=137)
+            raise
 
     def _pieces(self) -> Iterator[tuple[Stream, bytes]]:
         yield "stdout", self.answer.stdout

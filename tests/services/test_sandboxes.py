@@ -7,7 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from math import ceil
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
+from time import sleep
 from typing import Any
 
 import pytest
@@ -111,13 +112,17 @@ def test_one_that_was_never_ready_costs_nothing_to_delete(database_url: str, tmp
         assert 353 * MICROS == yard.world.balance("rUv").balance
 
 
-def test_a_repeat_of_a_creation_that_failed_fails_again(yard: Yard) -> None:
-    """Nobody is given a sandbox that there is not; another key makes one."""
-    yard.provider.refusals = [ProviderRefused("no room")]
-    for _ in range(2):
-        with pytest.raises(errors.SandboxFailed, match="could not be made: no room"):
-            yard.make(key="k")
-    yard.make(key="another")
+def test_a_creation_that_failed_leaves_its_key_free(yard: Yard) -> None:
+    """A repeat tries again, and so does a corrected order; the one that failed stays in the list."""
+    yard.provider.refusals = [ProviderRefused("no room"), ProviderRefused("has to be 1 to 2", code="vcpu")]
+    with pytest.raises(errors.SandboxFailed, match="could not be made: no room"):
+        yard.make(key="k")
+    with pytest.raises(errors.ValidationFailed, match="1 to 2"):
+        yard.make(key="k", vcpu=3)
+    assert yard.make(key="k") == yard.make(key="k")
+    rows = yard.tally.sandboxes.list(yard.ann).items
+    assert ["running", "failed", "failed"] == [row.status for row in rows]
+    assert 355 * MICROS == yard.available("rUv")
 
 
 def test_a_creation_that_nobody_answered_is_found_and_ended(yard: Yard) -> None:
@@ -237,14 +242,64 @@ def test_an_execution_that_another_process_gave_up_says_so(yard: Yard) -> None:
     assert 355 * MICROS == yard.available("rUv")
 
 
-def test_one_that_ends_while_it_executes_is_not_charged_for_that(yard: Yard) -> None:
-    """Its time is billed to its end, the operation is not."""
+def test_code_that_its_customer_cuts_off_is_charged(yard: Yard) -> None:
+    """By deleting the sandbox, or by its time: what was written until then is given and kept, also for a repeat."""
+    yard.provider.answer = replace(yard.provider.answer, stdout=b"the result")
     sandbox = yard.make(timeout=100)
     yard.provider.during = lambda: yard.pass_time(200, keep=False)
+    for _ in range(2):
+        run = yard.run(sandbox, key="e")
+        assert ("done", 137, "the result") == (run.status, run.exit_code, run.stdout)
+    assert (("stopped", "timeout"), 100_000) == (yard.state(sandbox), yard.row(sandbox).metered_ms)
+    assert [run.id] == [each.id for each in yard.tally.sandbox_runs.logs(yard.ann, sandbox).items]
+    assert 353 * MICROS == yard.available("rUv")
+    other = yard.make()
+
+    def deleted() -> None:
+        yard.tally.sandboxes.delete(yard.ann, other)
+
+    yard.provider.during = deleted
+    assert (137, ("stopped", "requested")) == (yard.run(other).exit_code, yard.state(other))
+    assert (350 * MICROS, 0) == (yard.available("rUv"), yard.world.balance("rUv").held)
+    yard.provider.during = None
+    with pytest.raises(errors.SandboxNotRunning):
+        yard.run(other)
+    assert 350 * MICROS == yard.available("rUv")
+
+
+def test_code_that_a_fault_cuts_off_costs_nothing(yard: Yard) -> None:
+    """Where the provider lost the sandbox, its time is billed to its end, and the operation is not."""
+    sandbox = yard.make()
+    yard.provider.during = lambda: yard.provider.crash(yard.row(sandbox).handle or "", "gone")
     with pytest.raises(errors.SandboxNotRunning):
         yard.run(sandbox)
-    assert (("stopped", "timeout"), 100_000) == (yard.state(sandbox), yard.row(sandbox).metered_ms)
-    assert 355 * MICROS == yard.available("rUv")
+    assert ("stopped", "provider_gone") == yard.state(sandbox)
+    assert (355 * MICROS, 0) == (yard.available("rUv"), yard.world.balance("rUv").held)
+
+
+def test_whoever_kills_a_sandbox_says_why(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where code that runs in it sees it die first."""
+    sandbox = yard.make()
+    died, kill = Event(), yard.provider.kill
+
+    def slowly(handle: str) -> Life:
+        life = kill(handle)
+        died.set()
+        sleep(0.2)
+        return life
+
+    monkeypatch.setattr(yard.provider, "kill", slowly)
+    row = yard.row(sandbox)
+    killer = Thread(target=yard.tally.sandboxes._steps.end, args=(row, "credits"))  # noqa: SLF001
+
+    def during() -> None:
+        killer.start()
+        died.wait()
+
+    yard.provider.during = during
+    yard.run(sandbox)
+    killer.join()
+    assert ("stopped", "credits") == yard.state(sandbox)
 
 
 def test_extending_never_shortens(yard: Yard) -> None:
@@ -359,6 +414,14 @@ def test_a_change_that_was_refused_leaves_its_key_free(yard: Yard) -> None:
     with pytest.raises(errors.ValidationFailed):
         yard.tally.sandboxes.configure(yard.ann, sandbox, env={"": "1"}, idempotency_key="k")
     assert not yard.tally.sandboxes.configure(yard.ann, sandbox, env={"A": "1"}, idempotency_key="k").replayed
+
+
+def test_a_change_that_changes_nothing_costs_nothing(yard: Yard) -> None:
+    """What is asked for is so already."""
+    sandbox = yard.make(env={"A": "1", "B": "2"}, timeout=600)
+    for terms in ({"env": {"A": "1"}}, {"timeout": 1}, {"env": {"B": "2"}, "timeout": 599}):
+        yard.tally.sandboxes.configure(yard.ann, sandbox, **terms)
+    assert 355 * MICROS == yard.available("rUv")
 
 
 def test_variables_that_are_set_at_the_same_time_are_all_there(yard: Yard) -> None:

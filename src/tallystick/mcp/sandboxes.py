@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 from functools import partial
 from typing import Annotated, Any, Final, Literal
@@ -147,7 +148,7 @@ class SandboxTools:
         results: list[answers.Executed] = []
         stopped_by = None
         for place, command in enumerate(run_commands or ()):
-            run = partial(self._execute, caller, sandbox_id, command, "bash", None, 60, f"{key}:{place}")
+            run = partial(self._execute, caller, sandbox_id, command, "bash", None, 60, _nth(key, place))
             try:
                 results.append(answers.executed(await waiting(run)))
             except errors.Refusal as refusal:
@@ -218,6 +219,11 @@ def register_sandboxes(server: FastMCP[Any], tools: SandboxTools) -> None:
 
 def _key() -> str:
     return key_of(get_context()) or secrets.token_urlsafe()
+
+
+def _nth(key: str, place: int) -> str:
+    """The key of one of a call's commands: as short as any key may be."""
+    return hashlib.blake2b(f"{key}:{place}".encode(), digest_size=32).hexdigest()
 
 
 def _with_key(env_vars: dict[str, str] | None, anthropic_key: str | None) -> dict[str, str] | None:

@@ -30,7 +30,12 @@ class SandboxesUnavailable(Exception):  # noqa: N818 - as below
 
 
 class SandboxGone(Exception):  # noqa: N818 - an answer, and no error of the program
-    """The sandbox does not run any more: nothing can be done in it."""
+    """The sandbox does not run any more: nothing can be done in it.
+
+    ``cut_off`` is what had come of a command that was running when it ended; None where none had begun.
+    """
+
+    cut_off: Execution | None = None
 
 
 class SandboxElsewhere(Exception):  # noqa: N818 - as above
@@ -159,7 +164,8 @@ class SandboxProvider(Protocol):
         """Run code and wait for its end; ``on_output`` is told what it writes meanwhile.
 
         A command that is over its time is killed with all that it started. An exception out of ``on_output`` kills the
-        command and is raised. Raises ``SandboxGone``, ``SandboxElsewhere``, and ``SandboxRefused``.
+        command and is raised. Raises ``SandboxGone``, with what was cut off if the command had begun,
+        ``SandboxElsewhere``, and ``SandboxRefused``.
         """
         ...
 

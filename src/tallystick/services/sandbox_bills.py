@@ -102,12 +102,13 @@ class SandboxBills:
         return self._change(connection, row, changes)
 
     def fail(self, connection: Connection, row: SandboxRow, detail: str) -> SandboxRow:
-        """It was never ready: everything goes back."""
+        """It was never ready: everything goes back, and its key is free again."""
         for hold_id in (row.fee_hold_id, row.hold_id):
             if hold_id is not None:
                 self.postings.release(connection, row, hold_id)
         changes = {
             "status": "failed",
+            "idempotency": f"failed:{row.id}",
             "detail": detail,
             "env": None,
             "ended_at": self._context.now(),

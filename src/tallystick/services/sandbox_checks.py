@@ -27,8 +27,8 @@ def check_whole(value: object, field: str, default: int, least: int, most: int) 
 def check_name(name: str | None) -> str | None:
     """What a sandbox is called."""
     found = check_text(name, field="name", most=MAX_NAME)
-    if found is not None and not found.isprintable():
-        raise errors.ValidationFailed([("name", "expected printable characters")])
+    if found is not None and (not found.isprintable() or not found.strip()):
+        raise errors.ValidationFailed([("name", "expected printable characters that are not all blank")])
     return found
 
 

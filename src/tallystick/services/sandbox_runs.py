@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
@@ -32,6 +32,9 @@ MAX_CODE_BYTES: Final = 100_000
 MAX_FILE_BYTES: Final = 32 << 20
 MAX_OUTPUT_BYTES: Final = 256 << 10
 
+# Why a sandbox ends that is nobody's doing among its users.
+FAULTS: Final = frozenset({"host_restart", "provider_gone"})
+
 
 class SandboxRuns:
     """Run code in sandboxes, and move files."""
@@ -55,6 +58,9 @@ class SandboxRuns:
         audience: Audience | None = None,
     ) -> Answer[ExecutionRow]:
         """Run code and wait for its end. What the code does, also where it fails, is its caller's own; it is charged.
+
+        A sandbox that ends by what its customer did, or did not pay, ends the code, which is charged as well: its output
+        was read. Where the host or the provider failed, nothing is.
 
         An ``audience`` is told meanwhile; of a repeat, which runs nothing, it is told nothing.
 
@@ -97,9 +103,7 @@ class SandboxRuns:
         )
         execution = answer.value
         try:
-            done = self._steps.at_provider(
-                row, lambda handle: self._carried_out(handle, command, audience), field="code"
-            )
+            done = self._done(row, lambda handle: self._carried_out(handle, command, audience))
         except BaseException:
             self._undone(row, execution)
             raise
@@ -119,6 +123,17 @@ class SandboxRuns:
         begun = replace(fresh, hold_id=self._bills.postings.hold_fee(connection, now, fee, seconds=seconds))
         sandbox_lines.add_execution(connection, begun)
         return Answer(begun)
+
+    def _done(self, row: SandboxRow, run: Callable[[str], port.Execution]) -> port.Execution:
+        """What came of it, also where its sandbox ended before it did."""
+        try:
+            return self._steps.at_provider(row, run, field="code")
+        except errors.SandboxNotRunning as ended:
+            gone = ended.__cause__
+            cut_off = gone.cut_off if isinstance(gone, port.SandboxGone) else None
+            if cut_off is None or ended.fields["reason"] in FAULTS:
+                raise
+            return cut_off
 
     def _carried_out(self, handle: str, command: port.Command, audience: Audience | None) -> port.Execution:
         if audience is None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 import structlog
 from sqlalchemy.engine import Connection
@@ -23,6 +24,8 @@ from tallystick.store import sandbox_requests
 from tallystick.store import sandboxes as store
 from tallystick.store.sandbox_requests import RequestRow
 from tallystick.store.sandboxes import SandboxRow
+
+KILLER_SECONDS: Final = 2.0
 
 T = TypeVar("T")
 
@@ -127,11 +130,22 @@ class SandboxSteps:
             return None
         if life.running:
             return None
+        if life.reason == "killed":
+            row = self._closed_by_its_killer(row)
         lived = self.host.lived_ms(row, life)
         ended = self.transact(
             row, lambda connection, now: self.bills.finish(connection, now, lived, reason_of(life, now))
         )
         return ended.reason
+
+    def _closed_by_its_killer(self, row: SandboxRow) -> SandboxRow:
+        """The row when its bill is closed: whoever killed it knows why, and does it at this moment, unless it died."""
+        until = time.monotonic() + KILLER_SECONDS
+        while row.is_open and time.monotonic() < until:
+            time.sleep(KILLER_SECONDS / 40)
+            with self.context.database.read() as connection:
+                row = store.by_id(connection, row.id) or row
+        return row
 
     def seen(self, row: SandboxRow) -> Seen:
         """How long a sandbox has lived by now; as far as it was seen where nobody answers."""

@@ -92,7 +92,7 @@ class Sandboxes:
         return list(self._host.provider.templates())
 
     def create(self, caller: Caller, wish: Wish, *, idempotency_key: str | None) -> Answer[SandboxRow]:
-        """Make a sandbox and wait until it is ready. One that could not be made costs nothing, and its key makes no other.
+        """Make a sandbox and wait until it is ready. One that could not be made costs nothing, and leaves its key free.
 
         Raises ``PlanLimitReached`` and ``RateLimited`` by the plan, ``SandboxFailed``, and what holding credits may raise.
         """
@@ -238,8 +238,6 @@ class Sandboxes:
             raise errors.IdempotencyKeyReused
         if known is not None and known.status == "creating":
             raise errors.IdempotencyInFlight
-        if known is not None and known.status == "failed":
-            raise errors.SandboxFailed(f"the sandbox could not be made: {known.detail}")
         return known
 
     def _check_plan(self, connection: Connection, row: SandboxRow) -> None:
@@ -283,7 +281,7 @@ class Sandboxes:
     ) -> Answer[SandboxRow]:
         """Set variables that every later execution gets, or extend the time, or both: all or none of it is done.
 
-        It is one transaction with its price. Without a key, each repeat is charged.
+        It is one transaction with its price; where everything is so already, it costs nothing.
         """
         row = self._steps.find(caller, sandbox)
         added = check_env(env, field="env_vars")
@@ -299,20 +297,28 @@ class Sandboxes:
         def work(connection: Connection) -> Answer[SandboxRow]:
             if self._steps.known(connection, request) is not None:
                 return Answer(row, replayed=True)
-            now = self._steps.running(self._bills.lock(connection, row))
-            self._steps.at_provider(now, lambda _handle: None)  # it is served here
-            if added:
-                merged = json.dumps(check_env({**json.loads(now.env or "{}"), **added}, field="env_vars"))
-                store.change(connection, now.id, {"env": merged})
-                now = replace(now, env=merged)
+            before = self._steps.running(self._bills.lock(connection, row))
+            self._steps.at_provider(before, lambda _handle: None)  # it is served here
+            sandbox_requests.add(connection, request)
+            now = self._changed(connection, before, added)
             if more is not None:
                 now = self._prolong(connection, now, seen.ms, more)
+            if (now.env, now.timeout_ms) == (before.env, before.timeout_ms):
+                return Answer(now)
             hold_id = self._bills.postings.hold_fee(connection, now, fee)
-            sandbox_requests.add(connection, request)
             return Answer(self._bills.capture(connection, now, fee, hold_id=hold_id, lived_ms=seen.ms))
 
         answer = self._steps.paid(row.customer_id, lambda: self._steps.twice(work))
         return answer if answer.replayed else Answer(self._steps.follow(answer.value, seen))
+
+    def _changed(self, connection: Connection, row: SandboxRow, added: Mapping[str, str]) -> SandboxRow:
+        """The sandbox with more variables."""
+        env = json.loads(row.env or "{}")
+        if all(env.get(name) == value for name, value in added.items()):
+            return row
+        merged = json.dumps(check_env({**env, **added}, field="env_vars"))
+        store.change(connection, row.id, {"env": merged})
+        return replace(row, env=merged)
 
     def extend(self, caller: Caller, sandbox: str, *, timeout: int) -> SandboxRow:
         """Let it run for ``timeout`` seconds from now, up to the plan's longest session; never for less than before."""

@@ -87,7 +87,7 @@ def test_an_upload_is_done_once_by_its_key(agent: Agent) -> None:
 def test_a_configuration_is_done_once_by_its_key(agent: Agent) -> None:
     """Its variables and its commands."""
     sandbox = agent.call("sandbox_create", template="bash")["sandbox_id"]
-    meta = {"tallystick/idempotency-key": "k"}
+    meta = {"tallystick/idempotency-key": "k" * 255}
     change = {"sandbox_id": sandbox, "env_vars": {"A": "1"}, "run_commands": ["true"]}
     first, again = (agent.call("sandbox_configure", meta=meta, **change) for _ in range(2))
     assert (first, 351) == (again, agent.call("check_balance")["credits"])

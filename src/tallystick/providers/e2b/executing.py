@@ -8,11 +8,12 @@ from __future__ import annotations
 import contextlib
 import secrets
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 import e2b
 
-from tallystick.ports.sandboxes import Command, Execution, OnOutput, SandboxRefused
+from tallystick.ports.sandboxes import Command, Execution, OnOutput, SandboxGone, SandboxRefused
 from tallystick.providers.e2b.answers import GONE
 from tallystick.providers.e2b.line import Line
 from tallystick.providers.e2b.lives import NS_PER_MS, NS_PER_SECOND
@@ -40,8 +41,18 @@ class Runner:
             self._line.write(handle, file_of(mark), command.code.encode())
             shell = line_of_file(command.language, file_of(mark))
         output = Output(max_bytes=command.output_max_bytes, on_output=on_output)
+        began = self._steady()
+        try:
+            return self._run(handle, command, shell, mark, output, began)
+        except SandboxGone as gone:
+            gone.cut_off = self._ended(output, began, KILLED) if output.begun else None
+            raise
+
+    def _run(
+        self, handle: str, command: Command, shell: str, mark: str, output: Output, began: int
+    ) -> Execution:
         in_vain: ToldInVain | None = None
-        began, code = self._steady(), KILLED
+        code = KILLED
         with self._line.inside(handle) as sandbox:
             try:
                 code = _wait(sandbox, shell, command, mark, output)
@@ -61,12 +72,14 @@ class Runner:
                 _kill(sandbox, mark)  # its agent has killed the first process, and none of its children
         if in_vain is not None:
             raise in_vain.error
+        return replace(self._ended(output, began, code if code >= 0 else KILLED), timed_out=timed_out)
+
+    def _ended(self, output: Output, began: int, code: int) -> Execution:
         return Execution(
-            exit_code=code if code >= 0 else KILLED,
+            exit_code=code,
             stdout=output.of("stdout"),
             stderr=output.of("stderr"),
             duration_ms=(self._steady() - began) // NS_PER_MS,
-            timed_out=timed_out,
             truncated=output.truncated,
         )
 
@@ -83,6 +96,7 @@ def _wait(sandbox: e2b.Sandbox, shell: str, command: Command, mark: str, output:
         timeout=command.timeout_seconds,
         retain_output=False,
     )
+    output.begun = True
     try:
         ended = run.wait(
             on_stdout=lambda text: output.add("stdout", text),

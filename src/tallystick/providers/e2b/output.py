@@ -21,6 +21,7 @@ class Output:
         self._max_bytes = max_bytes
         self._on_output = on_output
         self.truncated = False
+        self.begun = False  # whether the command has been started
 
     def add(self, stream: Stream, text: str) -> None:
         """Take what was written. Raises ``ToldInVain``."""

@@ -13,6 +13,7 @@ import socket
 import struct
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Final, Self
 
@@ -33,7 +34,9 @@ _STREAMS: Final[Mapping[bytes, Stream]] = {b"o": "stdout", b"e": "stderr"}
 
 
 class AgentGone(Exception):  # noqa: N818 - a state
-    """Nobody answers in the sandbox: it ends, or ended, at this moment."""
+    """Nobody answers in the sandbox: it ends, or ended, at this moment. ``cut_off`` as of ``SandboxGone``."""
+
+    cut_off: Execution | None = None
 
 
 class AgentBroken(Exception):  # noqa: N818 - a state
@@ -164,6 +167,16 @@ class _Output:
             if self._on_output is not None:
                 self._on_output(stream, kept)
 
+    def ended(self, exit_code: int, started: int) -> Execution:
+        """What came of the command, which began at this moment of the steady clock, in nanoseconds."""
+        return Execution(
+            exit_code=exit_code,
+            stdout=bytes(self.kept["stdout"]),
+            stderr=bytes(self.kept["stderr"]),
+            duration_ms=(time.monotonic_ns() - started) // _MILLION,
+            truncated=self.truncated,
+        )
+
 
 def execute(handle: Handle, command: Command, on_output: OnOutput | None) -> Execution:
     """Run a command. Raises ``AgentGone``, ``AgentBroken`` and ``SandboxRefused``."""
@@ -185,20 +198,16 @@ def execute(handle: Handle, command: Command, on_output: OnOutput | None) -> Exe
         except TimeoutError:
             timed_out, exit_code = True, _KILLED
             conversation.hang_up()
-        except (AgentGone, AgentBroken, SandboxRefused):
+        except AgentGone as gone:
+            gone.cut_off = output.ended(_KILLED, started)
+            raise
+        except (AgentBroken, SandboxRefused):
             raise
         except BaseException:
             conversation.hang_up()
             raise
-    return Execution(
-        exit_code=exit_code,
-        stdout=bytes(output.kept["stdout"]),
-        stderr=bytes(output.kept["stderr"]),
-        duration_ms=(time.monotonic_ns() - started) // 1_000_000,
-        timed_out=timed_out,
-        oom=_killed_for_memory(handle) > killed_before,
-        truncated=output.truncated,
-    )
+    oom = _killed_for_memory(handle) > killed_before
+    return replace(output.ended(exit_code, started), timed_out=timed_out, oom=oom)
 
 
 def _follow(answers: Iterator[tuple[bytes, bytes]], output: _Output) -> int:

@@ -199,7 +199,9 @@ class LocalSandboxes:
                 else:
                     record.kill("crashed")
                 has_ended(pidfd, within_seconds=_END_SECONDS)
-            raise SandboxGone from error
+            gone = SandboxGone()
+            gone.cut_off = error.cut_off if isinstance(error, AgentGone) else None
+            raise gone from error
         finally:
             os.close(pidfd)
 
