@@ -9,10 +9,13 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from tallystick.core.amounts import MICROS, PICOS
-from tallystick.core.catalog import Price
+from tallystick.core.catalog import Meter, Price
 
 Number = int | float
 
+# In the meta of a tool, and of the result of a charged call.
+PRICE: Final = "tallystick/price"
+RECEIPT: Final = "tallystick/receipt"
 IDEMPOTENCY_KEY: Final = "tallystick/idempotency-key"
 _ERROR: Final = {
     "type": "object",
@@ -40,6 +43,15 @@ def price_line(price: Price) -> dict[str, Any]:
         "kind": price.kind,
         "flat": number(price.flat_micros),
         "per_unit": per_unit(price.per_unit_picos),
+    }
+
+
+def price_of(meter: Meter) -> dict[str, Any]:
+    """What a tool costs that is charged by a meter."""
+    return {
+        "meter": meter.name,
+        "prices": [price_line(each) for each in meter.prices],
+        "hourly_limit": meter.hourly_limit,
     }
 
 

@@ -14,19 +14,25 @@ from pydantic import Field
 
 from tallystick.bootstrap import Tally
 from tallystick.core import errors
+from tallystick.core.ids import to_text
 from tallystick.mcp import sandbox_answers as answers
 from tallystick.mcp.callers import Callers, caller_of
+from tallystick.mcp.receipts import note
 from tallystick.mcp.registration import HERE, READS, put
 from tallystick.services.context import Caller
 from tallystick.services.sandboxes import Wish
 from tallystick.services.waiting import waiting
 from tallystick.store.sandbox_lines import ExecutionRow
+from tallystick.store.sandboxes import SandboxRow
 from tallystick.tool_results import key_of
 
 SandboxId = Annotated[str, Field(description="The sandbox's id: sbx_…")]
 Variables = Annotated[dict[str, str] | None, Field(description="Variables of the environment, by name")]
 Key = Annotated[str | None, Field(description="Becomes the variable ANTHROPIC_API_KEY")]
 
+CHARGED: Final = frozenset(
+    f"sandbox_{operation}" for operation in ("create", "execute", "configure", "upload", "delete")
+)
 _ENDS: Final = ToolAnnotations(destructive_hint=True, idempotent_hint=True, open_world_hint=False)
 _RUNS: Final = HERE.model_copy(update={"destructive_hint": True})
 _MOST_LOGS: Final = 100
@@ -65,8 +71,12 @@ class SandboxTools:
             memory_mib=memory_mib,
             metadata=metadata,
         )
-        create = partial(self._tally.sandboxes.create, self._caller(), wish, idempotency_key=_key())
-        return answers.created((await waiting(create)).value)
+        return answers.created(await waiting(partial(self._create, self._caller(), wish, _key())))
+
+    def _create(self, caller: Caller, wish: Wish, key: str) -> SandboxRow:
+        row = self._tally.sandboxes.create(caller, wish, idempotency_key=key).value
+        self._note(caller, to_text("sbx", row.id), "create")
+        return row
 
     async def sandbox_execute(
         self,
@@ -82,9 +92,11 @@ class SandboxTools:
         ] = 60,
     ) -> answers.Executed:
         """Run code in a sandbox and wait for its end: what it wrote, its exit code, and whether it was killed."""
+        caller = self._caller()
         row = await waiting(
-            partial(self._execute, self._caller(), sandbox_id, code, language, env_vars, timeout, _key())
+            partial(self._execute, caller, sandbox_id, code, language, env_vars, timeout, _key())
         )
+        await waiting(partial(self._note, caller, sandbox_id, "execute", execution_id=row.id))
         return answers.executed(row)
 
     def _execute(
@@ -141,8 +153,7 @@ class SandboxTools:
         caller, key = self._caller(), _key()
         env = _with_key(env_vars, anthropic_key)
         if env or not run_commands:
-            change = partial(self._tally.sandboxes.configure, caller, sandbox_id, env=env)
-            row = (await waiting(partial(change, idempotency_key=key))).value
+            row = await waiting(partial(self._configure, caller, sandbox_id, env, key))
         else:
             row = await waiting(partial(self._tally.sandboxes.get, caller, sandbox_id))
         results: list[answers.Executed] = []
@@ -166,6 +177,12 @@ class SandboxTools:
             stopped_by=stopped_by,
         )
 
+    def _configure(self, caller: Caller, sandbox_id: str, env: dict[str, str] | None, key: str) -> SandboxRow:
+        answer = self._tally.sandboxes.configure(caller, sandbox_id, env=env, idempotency_key=key)
+        if not answer.replayed:
+            self._note(caller, sandbox_id, "configure")
+        return answer.value
+
     async def sandbox_upload(
         self,
         sandbox_id: SandboxId,
@@ -177,9 +194,14 @@ class SandboxTools:
             data = content.encode()
         except UnicodeEncodeError:
             raise errors.ValidationFailed([("content", "expected text without lone surrogates")]) from None
-        write = partial(self._tally.sandbox_runs.write_file, self._caller(), sandbox_id, file_path, data)
-        answer = await waiting(partial(write, idempotency_key=_key()))
-        return answers.uploaded(answer.value, file_path, data)
+        row = await waiting(partial(self._upload, self._caller(), sandbox_id, file_path, data, _key()))
+        return answers.uploaded(row, file_path, data)
+
+    def _upload(self, caller: Caller, sandbox_id: str, path: str, data: bytes, key: str) -> SandboxRow:
+        answer = self._tally.sandbox_runs.write_file(caller, sandbox_id, path, data, idempotency_key=key)
+        if not answer.replayed:
+            self._note(caller, sandbox_id, "upload")
+        return answer.value
 
     def sandbox_logs(
         self,
@@ -197,8 +219,20 @@ class SandboxTools:
 
     async def sandbox_delete(self, sandbox_id: SandboxId) -> answers.Ended:
         """End a sandbox for good: always do this when the work is done, since it costs money for every second."""
-        row = await waiting(partial(self._tally.sandboxes.delete, self._caller(), sandbox_id))
+        row = await waiting(partial(self._delete, self._caller(), sandbox_id))
         return answers.Ended(message="Sandbox terminated", sandbox=answers.described(row))
+
+    def _delete(self, caller: Caller, sandbox_id: str) -> SandboxRow:
+        row = self._tally.sandboxes.delete(caller, sandbox_id)
+        self._note(caller, sandbox_id, "delete")
+        return row
+
+    def _note(
+        self, caller: Caller, sandbox_id: str, operation: str, *, execution_id: int | None = None
+    ) -> None:
+        charge = self._tally.sandboxes.charge_of(caller, sandbox_id, operation, execution_id=execution_id)
+        if charge is not None:
+            note(self._tally, caller, charge, f"sandbox_{operation}")
 
 
 def register_sandboxes(server: FastMCP[Any], tools: SandboxTools) -> None:

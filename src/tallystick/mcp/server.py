@@ -17,9 +17,10 @@ from tallystick.bootstrap import Tally
 from tallystick.core import errors
 from tallystick.mcp.callers import Callers, caller_of
 from tallystick.mcp.logins import ServiceDoor, register_logins
+from tallystick.mcp.receipts import Priced
 from tallystick.mcp.refusals import Refusing
 from tallystick.mcp.resources import register_resources
-from tallystick.mcp.sandboxes import SandboxTools, register_sandboxes
+from tallystick.mcp.sandboxes import CHARGED, SandboxTools, register_sandboxes
 from tallystick.mcp.tools import FOR_SERVICES, Tools, register
 
 _INSTRUCTIONS = (
@@ -63,7 +64,7 @@ def build(tally: Tally, callers: Callers, *, auth: AuthProvider | None = None) -
         version=version("tallystick"),
         auth=auth,
         mask_error_details=True,
-        middleware=[Refusing(), Visible(tally, callers)],
+        middleware=[Refusing(), Visible(tally, callers), Priced(tally, charged=CHARGED)],
     )
     tools = Tools(tally, callers)
     register_logins(server, ServiceDoor(tally, callers))

@@ -27,7 +27,7 @@ from tallystick.metering.orders import (
     Step,
     Take,
 )
-from tallystick.plain_json import number, price_line
+from tallystick.plain_json import number, price_of
 from tallystick.problem_details import document_of, headers_of
 from tallystick.services.context import Answer, Caller
 from tallystick.services.keys import scope_of_service
@@ -48,15 +48,7 @@ class Embedded:
         """Those of the active economy."""
         economy = self._tally.context.economy()
         if self._shown[0] != economy.version:
-            shown = {
-                meter.name: {
-                    "meter": meter.name,
-                    "prices": [price_line(each) for each in meter.prices],
-                    "hourly_limit": meter.hourly_limit,
-                }
-                for meter in economy.meters.values()
-            }
-            self._shown = (economy.version, shown)
+            self._shown = (economy.version, {name: price_of(meter) for name, meter in economy.meters.items()})
         return self._shown[1]
 
     async def prices_async(self) -> Prices:

@@ -17,7 +17,6 @@ from fastmcp.tools import Tool, ToolResult
 from tallystick.metering.fastmcp_tasks import end_of_task
 from tallystick.metering.metering import Metering
 from tallystick.metering.tool_calls import (
-    PRICE,
     Customer,
     Later,
     Rules,
@@ -25,7 +24,7 @@ from tallystick.metering.tool_calls import (
     ToolCharges,
     content_of,
 )
-from tallystick.plain_json import key_in, or_refused
+from tallystick.plain_json import PRICE, key_in, or_refused
 
 try:
     from tallystick.payment_offers import offered

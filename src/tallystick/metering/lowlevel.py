@@ -14,7 +14,6 @@ from mcp.server.auth.middleware.auth_context import get_access_token
 from tallystick.metering.metering import Metering
 from tallystick.metering.tool_calls import (
     FIRST_MODERN,
-    PRICE,
     Customer,
     Later,
     Rules,
@@ -22,7 +21,7 @@ from tallystick.metering.tool_calls import (
     ToolCharges,
     content_of,
 )
-from tallystick.plain_json import key_in, or_refused
+from tallystick.plain_json import PRICE, key_in, or_refused
 
 if TYPE_CHECKING:
     from tallystick.bootstrap import Tally

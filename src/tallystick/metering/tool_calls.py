@@ -23,9 +23,8 @@ from tallystick.metering.metering import Metering
 from tallystick.metering.orders import Held, Order, Receipt, Refused, plain
 from tallystick.metering.rules import Rule, rule_in
 from tallystick.metering.steps import REPEATS_FOR_SECONDS, order_of, refusal
+from tallystick.plain_json import RECEIPT
 
-RECEIPT: Final = "tallystick/receipt"
-PRICE: Final = "tallystick/price"
 FIRST_MODERN: Final = "2026-07-28"  # of the protocol: without sessions, and a server asks nothing by itself
 _MOST_KEPT: Final = 256
 _NO_PRICE: Final = "the price of this tool cannot be read: tell its operator"

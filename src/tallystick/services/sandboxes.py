@@ -411,6 +411,15 @@ class Sandboxes:
             found = store.listed(connection, wanted, before=before, limit=limit + 1)
         return page_of("sandboxes", found, limit=limit, position=lambda row: row.id)
 
+    def charge_of(
+        self, caller: Caller, sandbox: str, operation: str, *, execution_id: int | None = None
+    ) -> str | None:
+        """The charge of the last of a sandbox's operations of a kind, or of an execution; None where it cost nothing."""
+        row = self._steps.find(caller, sandbox)
+        with self._context.database.read() as connection:
+            number = sandbox_lines.charge_of(connection, row.id, operation, execution_id=execution_id)
+        return None if number is None else to_text("chg", number)
+
     def lines(self, caller: Caller, sandbox: str) -> tuple[SandboxRow, Sequence[LineRow]]:
         """A sandbox with the lines of its bill, oldest first."""
         row = self._steps.find(caller, sandbox)

@@ -91,6 +91,21 @@ def of_sandbox(connection: Connection, sandbox_id: int) -> list[LineRow]:
     return [_line(row) for row in connection.execute(query)]
 
 
+def charge_of(
+    connection: Connection, sandbox_id: int, operation: str, *, execution_id: int | None
+) -> int | None:
+    """The transaction that charged the last of some operations, or an execution; None where none was charged."""
+    query = (
+        sa.select(sandbox_lines.c.transaction_id)
+        .where(sandbox_lines.c.sandbox_id == sandbox_id, sandbox_lines.c.operation == operation)
+        .order_by(sandbox_lines.c.transaction_id.desc())
+        .limit(1)
+    )
+    if execution_id is not None:
+        query = query.where(sandbox_lines.c.execution_id == execution_id)
+    return connection.scalar(query)
+
+
 def charges_of(sandbox_id: int) -> sa.Select[tuple[int]]:
     """The transactions that one bill's lines are for."""
     return sa.select(sandbox_lines.c.transaction_id).where(sandbox_lines.c.sandbox_id == sandbox_id)

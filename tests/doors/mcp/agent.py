@@ -76,12 +76,14 @@ class Agent:
         assert result.is_error == ("error" in content)
         return content
 
-    def receipt(self, name: str, **arguments: Any) -> dict[str, Any] | None:
+    def receipt(
+        self, name: str, /, *, meta: dict[str, Any] | None = None, **arguments: Any
+    ) -> dict[str, Any] | None:
         """What a call cost."""
 
         async def work() -> Any:
             async with Client(self._target, **self._options) as client:
-                return await client.call_tool(name, arguments)
+                return await client.call_tool(name, arguments, meta=meta)
 
         receipt: dict[str, Any] | None = (asyncio.run(work()).meta or {}).get("tallystick/receipt")
         return receipt

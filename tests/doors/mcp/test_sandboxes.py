@@ -93,6 +93,41 @@ def test_a_configuration_is_done_once_by_its_key(agent: Agent) -> None:
     assert (first, 351) == (again, agent.call("check_balance")["credits"])
 
 
+def test_prices_and_receipts_are_told(agent: Agent) -> None:
+    """The list has what each tool costs, and the result what a call has cost; what was free has no receipt."""
+    prices = {name: (tool.meta or {}).get("tallystick/price") for name, tool in agent.tools().items()}
+    lines = [{"unit": "rUv", "kind": "flat", "flat": 2, "per_unit": 0}]
+    assert {"meter": "sandbox_execute", "prices": lines, "hourly_limit": None} == prices["sandbox_execute"]
+    assert {"sandbox_create", "sandbox_execute", "sandbox_configure", "sandbox_upload", "sandbox_delete"} == {
+        name for name, price in prices.items() if price is not None
+    }
+    made = agent.receipt("sandbox_create", template="bash") or {}
+    assert ("sandbox_create", 1, "rUv", 355) == tuple(
+        made[each] for each in ("meter", "charged", "unit", "balance")
+    )
+    [sandbox] = (each["id"] for each in agent.call("sandbox_list")["sandboxes"])
+    calls: tuple[tuple[str, dict[str, Any]], ...] = (
+        ("sandbox_execute", {"code": "true"}),
+        ("sandbox_upload", {"file_path": "a", "content": "1"}),
+        ("sandbox_configure", {"env_vars": {"A": "1"}, "run_commands": ["true"]}),
+    )
+    charges = set()
+    for name, terms in calls:
+        found = agent.receipt(name, sandbox_id=sandbox, **terms) or {}
+        assert (name, 2) == (found["meter"], found["charged"])
+        charges.add(found["charge"])
+    assert 3 == len(charges)
+    assert all(each.startswith("chg_") for each in charges)
+    meta = {"tallystick/idempotency-key": "k"}
+    first, again = (
+        agent.receipt("sandbox_execute", meta=meta, sandbox_id=sandbox, code="true") for _ in range(2)
+    )
+    assert first is not None
+    assert first == again
+    assert agent.receipt("sandbox_status", sandbox_id=sandbox) is None
+    assert agent.receipt("sandbox_delete", sandbox_id=sandbox) is None
+
+
 def test_commands_of_which_one_is_refused(agent: Agent) -> None:
     """What was done before it is done and charged, and is told; a call of which nothing was done is refused."""
     sandbox = agent.call("sandbox_create", template="bash")["sandbox_id"]
