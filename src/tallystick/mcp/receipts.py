@@ -65,7 +65,7 @@ def note(tally: Tally, caller: Caller, charge: str, meter: str) -> None:
         return
     found = tally.explain.charge(caller, charge)
     part = next((each for each in found.explain.prices if each.meter == meter), None)
-    if part is None:
+    if part is None or not part.amount:
         return
     balance = next(each.after for each in found.explain.balances if each.unit == part.unit)
     noted.append(
