@@ -107,6 +107,19 @@ class Shop:
         usage = Usage("work", quantity=credits_, customer=customer)
         self.tally.charges.create(SYSTEM, usage, idempotency_key=next(self.keys))
 
+    def settle(self, payer: str, payee: str, price: int) -> None:
+        """Somebody pays somebody else for work."""
+        for name in (payer, payee):
+            self.customer(name)
+        self.tally.settlements.create(
+            SYSTEM, payer=payer, payee=payee, price=price, idempotency_key=next(self.keys)
+        )
+
+    def payouts(self) -> dict[str | None, tuple[int, int, int]]:
+        """The report of payouts by customer: earned, waiting and disputed."""
+        rows = self.tally.payouts.report(SYSTEM).items
+        return {row.external_id: (whole(row.earned), whole(row.waiting), whole(row.disputed)) for row in rows}
+
     def give(self, credits_: int, *, customer: str = USER) -> None:
         """A gift of the operator's."""
         self.tally.grants.create(

@@ -216,6 +216,27 @@ def test_a_won_dispute(shop: Shop) -> None:
     assert ((1_500, 1_500, 0), "succeeded") == (shop.figures(), shop.status(row))
 
 
+@pytest.mark.parametrize("won", [True, False], ids=["won", "lost"])
+def test_what_was_earned_with_disputed_money_is_not_paid_out(shop: Shop, *, won: bool) -> None:
+    """However often it was passed on, and whatever its payer's debt was repaid with; unless the dispute is won."""
+    bought = shop.buy()
+    shop.buy(customer="cleo")
+    shop.settle("ann", "bob", 1_900)
+    shop.settle("cleo", "bob", 500)
+    for price in (1_900, 300):
+        shop.settle("bob", "dora", price)
+    earned = {"bob": (2_400, 200, 0), "dora": (2_200, 2_200, 0)}
+    assert earned == shop.payouts()
+    shop.hands.dispute(str(bought.reference))
+    shop.deliver()
+    doubtful = {"bob": (2_400, 200, 0), "dora": (2_200, 300, 1_900)}
+    assert doubtful == shop.payouts()
+    shop.hands.decide(str(bought.reference), won=won)
+    shop.deliver()
+    shop.give(2_000)
+    assert (earned if won else doubtful) == shop.payouts()
+
+
 def test_an_inquiry(shop: Shop) -> None:
     """It takes nothing; when it becomes a dispute, that takes all."""
     first, second = shop.buy(), shop.buy(10)
