@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tallystick.core import errors
+from tallystick.core.amounts import MICROS
 from tests.services.scripted_sandboxes import ScriptedSandboxes
 from tests.services.yard import Yard
 
@@ -33,6 +34,17 @@ def test_local_ones_end_with_their_process(database_url: str, tmp_path: Path, af
         yard.pass_time(60, turn=5)
         assert (("stopped", "host_restart"), 20_000) == (yard.state(sandbox), yard.row(sandbox).metered_ms)
         assert 0 == yard.world.balance("USD").held
+
+
+def test_a_local_one_that_is_gone_ended_with_its_process(database_url: str, tmp_path: Path) -> None:
+    """Whoever sees it first, be it somebody who uses it; and what was running in it costs nothing."""
+    with Yard(database_url, tmp_path, provider=ScriptedSandboxes(name="local")) as yard:
+        sandbox = yard.make(timeout=3600)
+        yard.provider.during = lambda: yard.provider.crash(yard.row(sandbox).handle or "", "gone")
+        with pytest.raises(errors.SandboxNotRunning):
+            yard.run(sandbox)
+        assert ("stopped", "host_restart") == yard.state(sandbox)
+        assert 355 * MICROS == yard.available("rUv")
 
 
 @pytest.mark.parametrize("after", ["local", None])

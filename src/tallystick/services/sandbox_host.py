@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 from tallystick.core import errors
 from tallystick.ports import OutcomeUnknown
 from tallystick.ports.sandboxes import Life, SandboxProvider
 from tallystick.store.sandboxes import SandboxRow
+
+LOCAL: Final = "local"  # sandboxes that end with the process that made them
 
 
 class SandboxHost:
@@ -62,10 +65,17 @@ class SandboxHost:
         return self.provider_of(row).look(row.handle)
 
 
+def lost_reason(row: SandboxRow) -> str:
+    """Why a sandbox is gone of which nobody knows its end."""
+    return "host_restart" if row.provider == LOCAL else "provider_gone"
+
+
 def reason_of(life: Life, row: SandboxRow) -> str:
     """Why a sandbox has ended, in our words."""
     if life.reason == "deadline":
         # Where nothing cut its lease short, nobody of ours was there to renew it.
         return "timeout" if row.funded_ms >= row.timeout_ms else row.short_of or "host_restart"
-    known = {"killed": "requested", "memory": "memory", "disk": "disk", "gone": "provider_gone"}
+    if life.reason == "gone":
+        return lost_reason(row)
+    known = {"killed": "requested", "memory": "memory", "disk": "disk"}
     return known.get(life.reason or "", "crashed")

@@ -19,7 +19,7 @@ from tallystick.core.ids import from_text, to_text
 from tallystick.core.times import Micros, format_rfc3339
 from tallystick.ports import OutcomeUnknown
 from tallystick.ports.sandboxes import Life, SandboxElsewhere
-from tallystick.services.sandbox_host import reason_of
+from tallystick.services.sandbox_host import LOCAL, lost_reason, reason_of
 from tallystick.services.sandbox_steps import SandboxSteps, Seen
 from tallystick.store import notifications, sandbox_lines, sandbox_requests
 from tallystick.store import sandboxes as store
@@ -27,7 +27,6 @@ from tallystick.store.sandbox_lines import ExecutionRow
 from tallystick.store.sandbox_requests import RequestRow
 from tallystick.store.sandboxes import SandboxRow, Wanted
 
-LOCAL: Final = "local"  # sandboxes that end with the process that made them
 BEAT_MICROS: Final = 5_000_000
 # A process that has said nothing for so long is taken to be gone.
 SILENCE_MICROS: Final = 30_000_000
@@ -299,7 +298,7 @@ class SandboxKeeper:
                 self._host.provider.kill(row.handle)
             except (SandboxElsewhere, OutcomeUnknown) as error:
                 log.warning("a sandbox left behind was not reached", sandbox=_id(row), error=repr(error))
-        self._end_kept(row, life, counts, reason="host_restart" if row.provider == LOCAL else "provider_gone")
+        self._end_kept(row, life, counts, reason=lost_reason(row))
 
     def _drop(self, begun: ExecutionRow | RequestRow) -> None:
         """What was running, or put in, for a process that is gone costs nothing."""
