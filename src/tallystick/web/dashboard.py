@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+import time
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -39,6 +40,8 @@ NAVIGATION: Final[tuple[tuple[str, str], ...]] = (
     ("/apps", "Apps"),
     ("/billing/password", "Password"),
 )
+# How long whoever sends a form twice waits for what the first is about to do.
+PAUSES_SECONDS: Final = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
 SCRIPTS: Final = {"script-src": "'self'", "connect-src": "'self'", "style-src": "'self'"}
 
 Act = Callable[[Request, SignedIn, dict[str, str]], Response]
@@ -71,7 +74,7 @@ def show(
         section=section,
         email=who.email,
         token=who.token,
-        once=secrets.token_urlsafe(),
+        once=again.key if again is not None and again.key else secrets.token_urlsafe(),
         asset=assets.address,
         amount=format_amount,
         text_of=to_text,
@@ -147,10 +150,25 @@ def posted(request: Request, form: dict[str, str] | None, path: str, act: Act, a
     if form is None or who is None or not is_own_form(form, who):
         return foreign(request)
     try:
-        return act(request, who, form)
+        return _done(request, who, form, act)
     except errors.Refusal as refusal:
-        found = again_of(refusal, form)
+        found = again_of(refusal, form, key=_number_of(form))
     return _seen(request, path, who, lambda request, who: again(request, who, again=found))
+
+
+def _done(request: Request, who: SignedIn, form: dict[str, str], act: Act) -> Response:
+    """Act. A form that is sent again while the first is still on its way waits for it, and leads to the same."""
+    for seconds in PAUSES_SECONDS:
+        try:
+            return act(request, who, form)
+        except errors.IdempotencyInFlight:
+            time.sleep(seconds)
+    return act(request, who, form)
+
+
+def _number_of(form: dict[str, str]) -> str:
+    """The number that the page of a form was shown with: each of its forms adds its own name to it."""
+    return (form.get("once") or form.get("key", "")).partition(" ")[0]
 
 
 def claim(request: Request, who: SignedIn, form: dict[str, str]) -> Claim:

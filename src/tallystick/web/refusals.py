@@ -44,11 +44,25 @@ _NO_ANSWER: Final = (
     "The payment provider has given no answer yet, so nobody knows whether this was done. "
     "Send this form again as it is: it asks first, and nothing is done twice."
 )
+_UNDER_WAY: Final = (
+    "This form was sent before, and is still being carried out. Send it again in a moment, as it is: "
+    "it leads to what came of the first time, and nothing is done twice."
+)
 _REUSED: Final = (
     "This form was sent before with other contents, and what it asked for then stands. The form below is a new one: "
     "look at what there is now, and send it if you still want to."
 )
 _NO_NUMBER: Final = "This form has lost its own number: load the page again."
+# Refusals that have other words for people, whatever they say to programs.
+_WORDS: Final[Mapping[type[errors.Refusal], str]] = {
+    errors.ServiceUnavailable: _AWAY,
+    errors.PaymentsUnavailable: _NO_ANSWER,
+    errors.IdempotencyInFlight: _UNDER_WAY,
+    errors.IdempotencyKeyReused: _REUSED,
+    errors.IdempotencyKeyRequired: _NO_NUMBER,
+}
+# Whoever gets these must send the same form again, with the same key: whether it was done is not known.
+_UNDECIDED: Final = (errors.PaymentsUnavailable, errors.ServiceUnavailable, errors.IdempotencyInFlight)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,21 +76,20 @@ class Again:
 
 
 def again_of(refusal: errors.Refusal, form: Mapping[str, str], *, key: str | None = None) -> Again:
-    """The form again, with what was refused. One that was sent before with other contents stands against what was done."""
+    """The form again, with what was refused, and with its ``key`` where nobody knows yet whether it was done.
+
+    One that was sent before with other contents stands against what was done.
+    """
+    kept = key if key and isinstance(refusal, _UNDECIDED) else None
     is_reused = isinstance(refusal, errors.IdempotencyKeyReused)
-    return Again(told(refusal), 409 if is_reused else status_of(type(refusal))[0], form, key)
+    return Again(told(refusal), 409 if is_reused else status_of(type(refusal))[0], form, kept)
 
 
 def told(refusal: errors.Refusal) -> str:
     """A refusal as a sentence. What the database said stays here: it may name hosts and users."""
-    if isinstance(refusal, errors.ServiceUnavailable):
-        return _AWAY
-    if isinstance(refusal, errors.PaymentsUnavailable):
-        return _NO_ANSWER
-    if isinstance(refusal, errors.IdempotencyKeyReused):
-        return _REUSED
-    if isinstance(refusal, errors.IdempotencyKeyRequired):
-        return _NO_NUMBER
+    for kind, words in _WORDS.items():
+        if isinstance(refusal, kind):
+            return words
     text = refusal.detail
     if isinstance(refusal, errors.ValidationFailed):
         found: Any = refusal.fields["errors"]

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+from time import sleep
 from typing import Any
 from urllib.parse import quote
 
 import httpx
 import pytest
 
+from tallystick.core import errors
 from tallystick.core.ids import to_text
 from tallystick.core.times import DAY
 from tallystick.services.context import SYSTEM, Caller
+from tallystick.web import dashboard
 from tests.doors.web.browser import Reader, Site
 
+HIRE = "/billing/agents"
 HOOK = "https://example.com/hook"
 
 
@@ -74,6 +80,79 @@ def test_a_form_for_a_webhook_that_was_refused_is_not_used_up(ann: Person) -> No
     assert 404 == ann.send(f"{path}/whe_1", form, action="rotate").status_code
     assert "Its secret" in ann.send(own, form, action="rotate").text
     assert 409 == ann.send(own, form, action="rotate").status_code
+
+
+# --- forms that are sent again while they are on their way -----------------------------------------------------------
+
+
+def offered(ann: Person) -> dict[str, str]:
+    """An agent of somebody else's, and the form with which it is hired."""
+    ann.tally.customers.create(SYSTEM, external_id="bob")
+    made = ann.tally.agents.register(SYSTEM, name="Summarist", price_per_task=10, customer="bob").value
+    agent = to_text("agent", made.id)
+    return ann.form(HIRE) | {"action": "hire", "agent": agent, "max_price": "10", "input": "shorten this"}
+
+
+def test_a_double_click_on_hire_leads_to_one_task(ann: Person, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Six at once, while the first takes its time: all of them lead to the task that it made."""
+    form, at_once = offered(ann), Barrier(6)
+    ledger = ann.tally.context.ledger
+    post = ledger.post_hot
+
+    def slowly(*given: Any, **terms: Any) -> Any:
+        sleep(0.1)
+        return post(*given, **terms)
+
+    def click(_: int) -> httpx.Response:
+        at_once.wait()
+        return ann.send(HIRE, form)
+
+    monkeypatch.setattr(ledger, "post_hot", slowly)
+    with ThreadPoolExecutor(6) as pool:
+        answers = list(pool.map(click, range(6)))
+    assert [303] * 6 == [each.status_code for each in answers]
+    assert 1 == len({each.headers["location"] for each in answers})
+    assert 1 == len(ann.tally.tasks.list(ann.caller).items)
+
+
+@pytest.mark.parametrize(
+    ("refusal", "status", "words"),
+    [
+        (errors.IdempotencyInFlight(), 409, "still being carried out"),
+        (errors.ServiceUnavailable("the database is away"), 503, "The database does not answer just now"),
+        (errors.PaymentsUnavailable("no answer"), 503, "The payment provider has given no answer yet"),
+    ],
+)
+def test_a_form_of_which_nobody_knows_what_came_keeps_its_number(
+    ann: Person, monkeypatch: pytest.MonkeyPatch, refusal: errors.Refusal, status: int, words: str
+) -> None:
+    """Sent again from the page that says so, it is the same form, and is done once."""
+    form = offered(ann)
+    create = ann.tally.tasks.create
+
+    def lost(*given: Any, **terms: Any) -> None:
+        create(*given, **terms)
+        raise refusal
+
+    with monkeypatch.context() as patch:
+        patch.setattr(dashboard, "PAUSES_SECONDS", ())
+        patch.setattr(ann.tally.tasks, "create", lost)
+        answer = ann.send(HIRE, form)
+    page = Reader(answer.text)
+    assert (status, True) == (answer.status_code, words in page.words)
+    assert "Idempotency-Key" not in page.words
+    [again] = [each["value"] for each in page.all("input") if each["name"] == "once"]
+    assert form["once"] == again
+    assert 303 == ann.send(HIRE, form | {"once": again}).status_code
+    assert 1 == len(ann.tally.tasks.list(ann.caller).items)
+
+
+def test_a_form_that_was_refused_gets_a_new_number(ann: Person) -> None:
+    """What was refused is corrected, and then is another request."""
+    form = offered(ann)
+    answer = ann.send(HIRE, form | {"max_price": "9"})
+    [again] = [each["value"] for each in Reader(answer.text).all("input") if each["name"] == "once"]
+    assert form["once"] != again
 
 
 # --- what pages say ------------------------------------------------------------------------------------------------

@@ -47,8 +47,6 @@ NAVIGATION: Final = (
 _STYLE: Final = files("tallystick.web").joinpath("templates", "admin", "admin.css").read_text("utf-8")
 _STYLE_HASH: Final = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
 _ALLOWS: Final = {"style-src": f"'sha256-{_STYLE_HASH}'"}
-# Who must send the same form again, with the same key: whether it was done is not known.
-_UNDECIDED: Final = (errors.PaymentsUnavailable, errors.ServiceUnavailable)
 
 Form: TypeAlias = dict[str, str]
 See: TypeAlias = Callable[[Request, "SignedIn"], Response]
@@ -176,7 +174,7 @@ def posted(
     try:
         row = act(request, who, form).value
     except errors.Refusal as refusal:
-        found = again_of(refusal, form, key=form.get("key") if isinstance(refusal, _UNDECIDED) else None)
+        found = again_of(refusal, form, key=form.get("key"))
     else:
         if row.status in {"done", "begun"}:
             return see_other(f"{request.url.path}?done={to_text('act', row.id)}")
