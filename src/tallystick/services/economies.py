@@ -16,6 +16,7 @@ from tallystick.core.economy_diff import Change, diff
 from tallystick.core.economy_file import load
 from tallystick.core.membership import ChangePlan
 from tallystick.services.context import Context
+from tallystick.services.requests import is_storable
 from tallystick.store import economies as store
 from tallystick.store import memberships, settings
 
@@ -116,8 +117,10 @@ class Economies:
 
     def _at(self, version: str) -> Economy:
         """An economy as it was when it priced something."""
-        with self._context.database.read() as connection:
-            row = store.get(connection, version)
+        row = None
+        if is_storable(version):
+            with self._context.database.read() as connection:
+                row = store.get(connection, version)
         if row is None:
             raise errors.NotFound("economy version", version)
         return load(row.text, name=row.name)

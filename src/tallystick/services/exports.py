@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
+from sqlalchemy.engine import Connection
+
 from tallystick.core import errors
 from tallystick.core.times import DAY, day_start, to_datetime
 from tallystick.core.words import EARNED_CATEGORIES, total_of
@@ -19,6 +21,7 @@ from tallystick.services.checkouts import status_of
 from tallystick.services.context import Caller, Context
 from tallystick.services.customers import Customers
 from tallystick.services.due import settle_if_due
+from tallystick.services.requests import is_storable
 from tallystick.store import exports as store
 from tallystick.store import statements, wallets
 from tallystick.store.payments import PaymentRow
@@ -151,16 +154,18 @@ class Exports:
             raise errors.ValidationFailed([("customer", "expected none where all customers are asked for")])
         customer_id = None if everybody else self._customers.resolve(caller, customer)
         with self._context.database.read() as connection:
-            if (
-                unit is not None
-                and unit not in self._context.economy().units
-                and not store.is_sold(connection, unit)
-            ):
-                raise errors.UnknownUnit(unit)
+            self._check_unit(connection, unit)
             as_of = self._context.now()
             last = store.last_payment(connection, customer_id=customer_id)
         pages = self._payments(customer_id=customer_id, unit=unit, start=start, end=end, last=last)
         return Export(customer_id, unit, as_of, pages)
+
+    def _check_unit(self, connection: Connection, unit: str | None) -> None:
+        """Raises ``UnknownUnit`` for a unit that is none of the economy's, and for which nothing was ever paid."""
+        if unit is None or unit in self._context.economy().units:
+            return
+        if not (is_storable(unit) and store.is_sold(connection, unit)):
+            raise errors.UnknownUnit(unit)
 
     def _of_wallet(
         self,

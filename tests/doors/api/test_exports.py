@@ -157,7 +157,8 @@ def test_bad_bounds_are_refused(door: Door) -> None:
         ):
             found = problem(door.send("GET", f"{where}&{bounds}"), 422, "VALIDATION_FAILED")
             assert found["errors"][0]["field"] in {"from", "to"}
-        problem(door.send("GET", f"{where}&unit=gold"), 404, "UNKNOWN_UNIT")
+        for unit in ("gold", "%00"):
+            problem(door.send("GET", f"{where}&unit={unit}"), 404, "UNKNOWN_UNIT")
 
 
 def test_an_export_that_breaks_off_is_not_taken_for_whole(
