@@ -10,7 +10,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -40,6 +40,7 @@ _SQLITE_PRAGMAS: Final = (
     "PRAGMA temp_store=MEMORY",
     "PRAGMA wal_autocheckpoint=100000",
 )
+_SQLITE_HEAD: Final = b"SQLite format 3\x00"  # https://www.sqlite.org/fileformat.html, 1.3
 
 
 class FairLock:
@@ -121,6 +122,7 @@ class Database:
     def _sqlite_engine(self, pool_size: int) -> Engine:
         path = Path(str(self.url.database))
         path.parent.mkdir(parents=True, exist_ok=True)
+        _check_sqlite_file(path)
         engine = sa.create_engine(
             self.url,
             pool_size=pool_size,
@@ -290,6 +292,16 @@ class Database:
 def raw_connection(connection: Connection) -> Any:  # noqa: ANN401 - sqlite3's or psycopg's
     """The driver's own connection, for bulk statements."""
     return connection.connection.driver_connection
+
+
+def _check_sqlite_file(path: Path) -> None:
+    """Raises ``ConfigurationError`` for a file that is something else; an empty one is fine."""
+    with suppress(OSError):  # There is none yet, or opening it will say what is wrong.
+        with path.open("rb") as file:
+            head = file.read(len(_SQLITE_HEAD))
+        if head not in {b"", _SQLITE_HEAD}:
+            message = f"TALLY_DATABASE_URL: {path} is not a SQLite database"
+            raise ConfigurationError(message)
 
 
 def _begin_sqlite(connection: Connection) -> None:

@@ -115,6 +115,17 @@ def test_a_database_that_is_away_is_told(local: Program) -> None:
     assert not Path(".env").exists()
 
 
+@pytest.mark.parametrize("command", ["serve", "worker", "audit", "init"])
+def test_a_file_that_is_no_database_is_told(local: Program, command: str) -> None:
+    """Like other addresses that are wrong, by name; the file stays as it was."""
+    file = Path("notes.txt").absolute()
+    file.write_text("a list of what to buy\n")
+    local.environ["TALLY_DATABASE_URL"] = f"sqlite:///{file}"
+    told = local.refused(command)
+    assert f"\nTALLY_DATABASE_URL: {file} is not a SQLite database\n" in told
+    assert "a list of what to buy\n" == file.read_text()
+
+
 @pytest.mark.parametrize("command", ["serve", "worker", "init"])
 def test_a_setting_that_is_wrong_is_told(local: Program, command: str) -> None:
     """The variable is named; live mode wants real payments; nothing is made."""
