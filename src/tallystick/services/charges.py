@@ -22,7 +22,7 @@ from tallystick.services.customers import Customers
 from tallystick.services.operator_outcomes import refunded
 from tallystick.services.operator_record import Deed, commit
 from tallystick.services.pricing import Number, Pricing, Usage, also_of, require_service
-from tallystick.services.requests import check_text, idempotency_fields
+from tallystick.services.requests import check_reason, check_text, idempotency_fields
 from tallystick.store import journal
 
 MAX_BATCH: Final = 1000
@@ -151,7 +151,7 @@ class Charges:
             charge_id=number,
             amount=micros,
             unit=unit,
-            description=check_text(reason, field="reason"),
+            description=check_reason(reason),
             **idempotency_fields(caller, idempotency_key, "refund", (charge_id, micros, unit, reason)),
         )
 

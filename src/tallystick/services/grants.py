@@ -29,7 +29,7 @@ from tallystick.services.operator_outcomes import clawed_back, froze, granted, t
 from tallystick.services.operator_record import Deed, commit
 from tallystick.services.pages import DEFAULT_LIMIT, Page, check_limit, page_of, position_of
 from tallystick.services.pricing import require_service
-from tallystick.services.requests import check_metadata, check_text, idempotency_fields
+from tallystick.services.requests import check_metadata, check_reason, check_text, idempotency_fields
 from tallystick.store import grants as store
 from tallystick.store import payments
 
@@ -162,7 +162,7 @@ class Grants:
             if effective_at is None
             else _whole("effective_at", effective_at, LATEST_MICROS),
             expires_at=None if expires_at is None else _whole("expires_at", expires_at, LATEST_MICROS),
-            description=check_text(reason, field="reason"),
+            description=check_reason(reason),
             reference=check_text(reference, field="reference"),
             metadata=check_metadata(metadata),
             **idempotency_fields(caller, idempotency_key, "grant", content),
@@ -198,7 +198,7 @@ class Grants:
             customer_id=owner,
             caller=caller.name,
             grant_id=number,
-            description=check_text(reason, field="reason"),
+            description=check_reason(reason),
             **idempotency_fields(caller, idempotency_key, "void", (grant_id, reason)),
         )
         return self._run(caller, "void_grant", operation, voided, subject=grant_id)
@@ -221,7 +221,7 @@ class Grants:
             caller=caller.name,
             grant_id=number,
             amount=micros,
-            description=check_text(reason, field="reason"),
+            description=check_reason(reason),
             **idempotency_fields(caller, idempotency_key, "clawback", (grant_id, micros, reason)),
         )
         terms = {"amount": format_amount(operation.amount)}
@@ -306,7 +306,7 @@ class Wallets:
             caller=caller.name,
             unit=economy.primary_unit if unit is None else economy.unit(unit).name,
             frozen=frozen,
-            description=check_text(reason, field="reason"),
+            description=check_reason(reason),
         )
 
 

@@ -18,7 +18,7 @@ from tallystick.services.context import Answer, Caller, Context
 from tallystick.services.fulfilment import Fulfilment
 from tallystick.services.operator_record import Deed, begin, end
 from tallystick.services.payers import parse_usd, show_usd
-from tallystick.services.requests import check_text, idempotency_fields
+from tallystick.services.requests import check_reason, idempotency_fields
 from tallystick.store import payments as store
 from tallystick.store.payments import PaymentRow, RefundRow
 
@@ -63,7 +63,7 @@ class PaymentRefunds:
             raise errors.NotAllowed("payments are refunded by an admin")
         row = self._checkouts.get(caller, payment_id)
         cents = None if amount is None else parse_usd(amount)
-        text = check_text(reason, field="reason")
+        text = check_reason(reason)
         fields = idempotency_fields(caller, idempotency_key, "payment_refund", (payment_id, cents, text))
         with self._context.database.read() as connection:
             known = store.refund_by_idempotency(connection, fields["idempotency"])

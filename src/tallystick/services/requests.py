@@ -32,6 +32,16 @@ def check_text(value: object, *, field: str, most: int = MAX_TEXT_LENGTH) -> str
     return value
 
 
+def check_reason(value: object) -> str | None:
+    """Why something is done, or None. Blanks are no reason, as an empty text is none."""
+    found = check_text(value, field="reason")
+    if found is not None and not found.strip():
+        raise errors.ValidationFailed(
+            [("reason", f"expected 1 to {MAX_TEXT_LENGTH} characters, not just blanks")]
+        )
+    return found
+
+
 def check_name(value: object, *, field: str, most: int) -> str:
     """A text that tells things apart: printable, without blanks around it, and otherwise as it is."""
     found = check_text(value, field=field, most=most)

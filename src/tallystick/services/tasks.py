@@ -32,7 +32,7 @@ from tallystick.services.operator_outcomes import decided
 from tallystick.services.operator_record import Deed, commit
 from tallystick.services.pages import Page, check_limit, page_of, position_of
 from tallystick.services.pricing import MAX_HOLD_SECONDS, Number, Pricing
-from tallystick.services.requests import check_json, check_text, idempotency_fields
+from tallystick.services.requests import check_json, check_reason, idempotency_fields
 from tallystick.store import tasks as store
 from tallystick.store.agents import AgentRow
 from tallystick.store.tasks import TaskTerms, Wanted
@@ -175,7 +175,7 @@ class Tasks:
         early = status == "cancelled" and not caller.is_service
         operation = EndTask(
             status=status,
-            reason=check_text(reason, field="reason"),
+            reason=check_reason(reason),
             from_statuses=("created",) if early else ("created", "accepted"),
             **_step(caller, terms, key, status, task, reason),
         )
@@ -373,7 +373,7 @@ def _refusal_of(row: AgentRow, max_price: Number | None) -> errors.Refusal | Non
 
 
 def _required(reason: str) -> str:
-    found = check_text(reason, field="reason")
+    found = check_reason(reason)
     if found is None:
         raise errors.ValidationFailed([("reason", "expected a text")])
     return found

@@ -56,6 +56,7 @@ def test_grants_that_cannot_be(door: Door) -> None:
         ({"priority": -1}, "priority"),
         ({"priority": 1.5}, "priority"),
         ({"reason": ""}, "reason"),
+        ({"reason": " \n "}, "reason"),
     ]
     for change, field in cases:
         answer = door.send("POST", "/grants", base | change)

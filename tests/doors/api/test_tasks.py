@@ -108,6 +108,9 @@ def test_a_dispute_is_decided(door: Door, agent: str) -> None:
     assert "disputed" == door.post(f"{path}/dispute", {"reason": "too short"})["status"]
     body = {"refund": 11, "reason": "all"}
     problem(door.send("POST", f"{path}/resolve", body), 422, "EXCEEDS_REFUNDABLE")
+    for blank in ("", "   ", "\t\n"):
+        refused = door.send("POST", f"{path}/resolve", {"refund": 1, "reason": blank})
+        assert "reason" == problem(refused, 422, "VALIDATION_FAILED")["errors"][0]["field"]
     done = door.post(f"{path}/resolve", body | {"refund": 4})
     assert ("refunded", 4, Decimal(94)) == (done["status"], done["refunded"], door.available())
     [payout] = door.get("/payouts")["payouts"]
