@@ -13,20 +13,27 @@ import sqlalchemy as sa
 from tallystick.core import errors
 from tallystick.core.amounts import MICROS
 from tallystick.core.ids import to_text
+from tallystick.core.times import DAY, format_rfc3339
 from tallystick.services.context import SYSTEM, Caller
 from tallystick.services.operator_actions import ACTIONS
 from tallystick.services.pricing import Usage
 from tallystick.store.operators import ActionRow
 from tests.services.installation import at_once
-from tests.services.market import Market
+from tests.services.market import FEE, Market
 from tests.tallies import USER
+
+REFERRAL = """
+[referral]
+referrer = 50
+referred = 20
+"""
 
 
 class Desk(Market):
     """A market with an admin who asks over REST."""
 
     def __init__(self, url: str, folder: Path) -> None:
-        super().__init__(url, folder)
+        super().__init__(url, folder, terms=FEE + REFERRAL)
         made = self.tally.keys.create(SYSTEM, name="Olga", role="admin")
         self.dashboard: Caller = self.tally.identity.authenticate(made.key, self.world.clock())
         self.olga = replace(self.dashboard, door="rest")
@@ -70,8 +77,52 @@ def test_a_grant_is_written_down_with_who_where_and_why(desk: Desk) -> None:
         row.outcome,
     )
     terms = msgspec.json.decode(row.terms)
-    assert {"amount": "5", "unit": "credits", "category": "bonus"} == terms
+    assert {"amount": "5", "unit": "credits", "category": "bonus", "origin": "free"} == terms
     assert (row.at, row) == (row.ended_at, desk.tally.operator_actions.find(row.id))
+
+
+def test_a_grant_is_written_down_with_all_of_its_terms(desk: Desk) -> None:
+    """That it counts as paid, how early it is drawn, from when on and until when; times as forms have them."""
+    now = desk.world.clock()
+    desk.tally.grants.create(
+        desk.olga,
+        customer=USER,
+        amount=77,
+        category="task_credit",
+        origin="paid",
+        priority=3,
+        effective_at=now + DAY,
+        expires_at=now + 9 * DAY,
+        idempotency_key="key",
+    )
+    [row] = desk.rows()
+    assert {
+        "amount": "77",
+        "unit": "credits",
+        "category": "task_credit",
+        "origin": "paid",
+        "priority": "3",
+        "effective_at": str(now + DAY),
+        "expires_at": str(now + 9 * DAY),
+    } == msgspec.json.decode(row.terms)
+    assert row.outcome is not None
+    assert f" from {format_rfc3339(now + DAY)} on; the balance is 0 credits" in row.outcome
+
+
+def test_a_referral_is_written_down_once_for_each_side(desk: Desk) -> None:
+    """With its effect; a repeat gives nothing and writes nothing."""
+    desk.person("bob")
+    for _ in range(2):
+        desk.tally.rewards.refer(desk.olga, referrer=USER, referred="bob")
+    rows = desk.rows()
+    assert [("grant", "Olga", "rest", "done")] * 2 == [
+        (row.action, row.operator, row.door, row.status) for row in rows
+    ]
+    assert ["50", "20"] == [msgspec.json.decode(row.terms)["amount"] for row in rows]
+    assert all(row.reason.startswith("referral of cust_") for row in rows)
+    desk.person("cleo")
+    desk.tally.rewards.refer(SYSTEM, referrer="bob", referred="cleo")
+    assert 2 == len(desk.rows())
 
 
 def test_every_kind_of_action_is_written_down(desk: Desk) -> None:
@@ -104,17 +155,20 @@ def test_every_kind_of_action_is_written_down(desk: Desk) -> None:
 
 
 def test_what_changed_nothing_is_not_written_down(desk: Desk) -> None:
-    """A repeat, one by eight at once, what is refused, and what was given with a key that was used for something else."""
+    """A repeat, one by eight at once, what is refused, what was so before, and a key that was used for something else."""
     at_once([lambda: desk.give(desk.olga)] * 8)
     desk.give(desk.olga)
     with pytest.raises(errors.IdempotencyKeyReused):
         desk.give(desk.olga, "6")
     with pytest.raises(errors.NotFound):
         desk.tally.grants.void(desk.olga, "grant_nothing", idempotency_key="v")
+    for change in (desk.tally.wallets.thaw, desk.tally.wallets.freeze, desk.tally.wallets.freeze):
+        change(desk.olga, customer=USER)
+    desk.tally.wallets.thaw(SYSTEM, customer=USER)
     grant = desk.give(desk.olga, "7", key="another")
     with pytest.raises(errors.ExceedsRefundable):
         desk.tally.grants.claw_back(desk.olga, grant, amount=8, idempotency_key="b")
-    assert ["grant", "grant"] == [row.action for row in desk.rows()]
+    assert ["grant", "freeze", "grant"] == [row.action for row in desk.rows()]
     assert 12 * MICROS == desk.world.balance(customer=USER).balance
 
 

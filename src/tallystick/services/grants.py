@@ -107,9 +107,8 @@ class Grants:
             metadata=metadata,
             idempotency_key=idempotency_key,
         )
-        terms = {"amount": format_amount(operation.amount), "unit": operation.unit, "category": category}
-        until = None if expires_at is None else str(expires_at)
-        return self._run(caller, "grant", operation, granted, terms={**terms, "expires_at": until})
+        outcome = commit(self._context, caller, operation, deed_of(operation, priority=priority))
+        return Answer(outcome.value(), outcome.replayed)
 
     def order(
         self,
@@ -285,12 +284,17 @@ class Wallets:
             self._context.database.transact(
                 lambda connection: payments.keep_frozen(connection, operation.customer_id, operation.unit)
             )
+
+        def tell(result: FreezeResult) -> str | None:
+            changed = (result.before is None) == frozen
+            return (froze if frozen else thawed)(result) if changed else None
+
         deed = Deed(
             action="freeze" if frozen else "thaw",
             customer_id=operation.customer_id,
             terms={"unit": operation.unit},
             reason=reason,
-            tell=froze if frozen else thawed,
+            tell=tell,
         )
         result: FreezeResult = commit(self._context, caller, operation, deed).value()
         return result
@@ -308,6 +312,28 @@ class Wallets:
             frozen=frozen,
             description=check_reason(reason),
         )
+
+
+def deed_of(operation: Grant, *, priority: int | None = None) -> Deed:
+    """A grant for the operators' record, with all of its terms that were asked for, and its origin in any case."""
+    numbers = {
+        "priority": priority,
+        "effective_at": operation.effective_at,
+        "expires_at": operation.expires_at,
+    }
+    return Deed(
+        action="grant",
+        customer_id=operation.customer_id,
+        terms={
+            "amount": format_amount(operation.amount),
+            "unit": operation.unit,
+            "category": operation.category,
+            "origin": operation.origin,
+            **{name: None if value is None else str(value) for name, value in numbers.items()},
+        },
+        reason=operation.description,
+        tell=granted,
+    )
 
 
 def view_of(row: store.GrantRow, now: int) -> GrantView:

@@ -6,11 +6,14 @@ from tallystick.core.adjustments import ClawbackResult, FreezeResult, GrantResul
 from tallystick.core.decimals import format_amount, format_units, were
 from tallystick.core.ids import to_text
 from tallystick.core.tasks import TaskResult
+from tallystick.core.times import format_rfc3339
 
 
 def granted(result: GrantResult) -> str:
     """A grant that was made."""
     given = f"{format_units(result.amount, result.unit)} {were(result.amount)} granted ({to_text('grant', result.id)})"
+    if result.effective_at > result.created_at:
+        given = f"{given} from {format_rfc3339(result.effective_at)} on"
     return f"{given}; the balance is {format_units(result.balance, result.unit)}"
 
 

@@ -23,14 +23,17 @@ from tallystick.store.results import Outcome
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deed:
-    """What an admin does: ``terms`` are what else was asked, and ``tell`` says what came of it, as a sentence."""
+    """What an admin does: ``terms`` are what else was asked.
+
+    ``tell`` says what came of it, as a sentence; None where that changed nothing, and there is nothing to write down.
+    """
 
     action: str
     customer_id: int
     subject: str | None = None
     terms: Mapping[str, str | None] = field(default_factory=dict)
     reason: str | None
-    tell: Callable[[Any], str]
+    tell: Callable[[Any], str | None]
 
 
 def is_recorded(caller: Caller) -> bool:
@@ -45,11 +48,20 @@ def commit(context: Context, caller: Caller, operation: Operation, deed: Deed) -
 
     def work(connection: Connection) -> Outcome:
         [outcome] = context.ledger.post(connection, [operation], now=context.now())
-        if outcome.refusal is None and not outcome.replayed:
-            begin(context, connection, caller, deed, done=deed.tell(outcome.result))
+        write_down(context, connection, caller, outcome, deed)
         return outcome
 
     return context.database.twice(lambda: context.commit.transact(work))
+
+
+def write_down(
+    context: Context, connection: Connection, caller: Caller, outcome: Outcome, deed: Deed
+) -> None:
+    """Write a deed down as done, beside what was posted for it; not one that was refused, repeated, or without effect."""
+    if outcome.refusal is None and not outcome.replayed:
+        told = deed.tell(outcome.result)
+        if told is not None:
+            begin(context, connection, caller, deed, done=told)
 
 
 def begin(

@@ -22,7 +22,8 @@ from tallystick.core.times import Micros, to_datetime
 from tallystick.services.billing import Billing
 from tallystick.services.context import Answer, Caller, Context
 from tallystick.services.customers import Customers
-from tallystick.services.grants import Grants
+from tallystick.services.grants import Grants, deed_of
+from tallystick.services.operator_record import write_down
 from tallystick.services.pricing import Number, require_service
 from tallystick.services.requests import check_name
 from tallystick.store import grants, journal, settings
@@ -205,9 +206,12 @@ class Rewards:
                 for side, before in zip(sides, known, strict=True)
             ]
             new = [order for order in orders if order is not None]
-            outcomes = iter(self._context.ledger.post(connection, new, now=now) if new else ())
+            outcomes = self._context.ledger.post(connection, new, now=now) if new else []
+            for order, outcome in zip(new, outcomes, strict=True):
+                write_down(self._context, connection, caller, outcome, deed_of(order))
+            made = iter(outcomes)
             found = [
-                known_one if order is None else next(outcomes).value()
+                known_one if order is None else next(made).value()
                 for known_one, order in zip(known, orders, strict=True)
             ]
             return [

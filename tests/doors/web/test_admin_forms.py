@@ -17,6 +17,7 @@ from tallystick.api.app import create_app
 from tallystick.bootstrap import Tally
 from tallystick.core import errors
 from tallystick.core.ids import to_text
+from tallystick.core.times import DAY
 from tallystick.ports import OutcomeUnknown
 from tallystick.ports.payments import Refund
 from tallystick.services.context import SYSTEM
@@ -278,6 +279,8 @@ def test_freezing_and_thawing(desk: Desk) -> None:
         "/admin/endpoints/whe_1",
         "/admin/actions/act_1",
         "/admin/economy?old=1&new=2",
+        "/admin/economy?old=%00",
+        "/admin/economy?new=%00",
         "/admin/payments?customer=nobody",
         "/admin/actions?customer=nobody",
     ],
@@ -302,6 +305,24 @@ def test_what_is_not_there_is_said_so(desk: Desk, path: str) -> None:
 def test_what_is_asked_wrongly_is_named(desk: Desk, path: str) -> None:
     """A filter that does not exist, and a cursor that no page gave."""
     assert "Go back and correct it" in desk.site.get(path, status=422).words
+
+
+def test_a_grant_over_rest_is_shown_with_its_terms(desk: Desk) -> None:
+    """Also those that the dashboard's own form has no fields for, with times as people read them."""
+    who = desk.tally.identity.authenticate(desk.key, desk.site.clock())
+    terms: dict[str, Any] = {"origin": "paid", "effective_at": desk.site.clock() + DAY, "priority": 3}
+    desk.tally.grants.create(
+        replace(who, door="rest"),
+        customer="ann",
+        amount=77,
+        category="task_credit",
+        idempotency_key="g",
+        **terms,
+    )
+    [row] = desk.tally.operator_actions.list(action="grant").items
+    words = desk.site.get(f"/admin/actions/{to_text('act', row.id)}").words
+    assert "Originpaid" in words
+    assert "2027-01-11 12:00 UTC" in words
 
 
 # --- money ---------------------------------------------------------------------------------------------------------
