@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import suppress
-from functools import partial
 from typing import Any, Final
 
 import structlog
@@ -26,7 +25,6 @@ from tallystick.core import errors
 from tallystick.ports.sandboxes import Stream
 from tallystick.services.context import Answer
 from tallystick.services.sandbox_output import Audience
-from tallystick.services.waiting import waiting
 from tallystick.store.sandbox_lines import ExecutionRow
 
 EVENTS: Final = "text/event-stream"
@@ -47,10 +45,12 @@ def is_wanted(request: Request) -> bool:
     )
 
 
-async def live(request: Request, run: Callable[[Audience], Answer[ExecutionRow]]) -> Response:
+async def live(
+    request: Request, run: Callable[[Audience], Coroutine[Any, Any, Answer[ExecutionRow]]]
+) -> Response:
     """Carry out an execution, and answer as soon as its code runs. Raises what refuses it before that."""
     telling = _Telling()
-    work = asyncio.ensure_future(waiting(partial(run, telling)))
+    work = asyncio.ensure_future(run(telling))
     work.add_done_callback(telling.end)
     if await telling.begins():
         return _Events(_all_of(request, telling, work))

@@ -21,7 +21,7 @@ from tallystick.mcp.receipts import note
 from tallystick.mcp.registration import HERE, READS, put
 from tallystick.services.context import Caller
 from tallystick.services.sandboxes import Wish
-from tallystick.services.waiting import waiting
+from tallystick.services.waiting import executing, waiting
 from tallystick.store.sandbox_lines import ExecutionRow
 from tallystick.store.sandboxes import SandboxRow
 from tallystick.tool_results import key_of
@@ -93,23 +93,22 @@ class SandboxTools:
     ) -> answers.Executed:
         """Run code in a sandbox and wait for its end: what it wrote, its exit code, and whether it was killed."""
         caller = self._caller()
-        row = await waiting(
-            partial(self._execute, caller, sandbox_id, code, language, env_vars, timeout, _key())
-        )
+        row = await self._execute(caller, sandbox_id, code, language, env_vars, timeout, _key())
         await waiting(partial(self._note, caller, sandbox_id, "execute", execution_id=row.id))
         return answers.executed(row)
 
-    def _execute(
+    async def _execute(
         self,
         caller: Caller,
         sandbox_id: str,
         code: str,
         language: str | None,
         env_vars: dict[str, str] | None,
-        timeout: int,
+        timeout: int,  # noqa: ASYNC109 - as above
         key: str,
     ) -> ExecutionRow:
-        answer = self._tally.sandbox_runs.execute(
+        run = partial(
+            self._tally.sandbox_runs.execute,
             caller,
             sandbox_id,
             code=code,
@@ -118,6 +117,7 @@ class SandboxTools:
             env=env_vars,
             idempotency_key=key,
         )
+        answer = await executing(self._tally.sandboxes, caller, sandbox_id, run)
         return answer.value
 
     def sandbox_list(
@@ -159,9 +159,9 @@ class SandboxTools:
         results: list[answers.Executed] = []
         stopped_by = None
         for place, command in enumerate(run_commands or ()):
-            run = partial(self._execute, caller, sandbox_id, command, "bash", None, 60, _nth(key, place))
+            run = self._execute(caller, sandbox_id, command, "bash", None, 60, _nth(key, place))
             try:
-                results.append(answers.executed(await waiting(run)))
+                results.append(answers.executed(await run))
             except errors.Refusal as refusal:
                 if not (env or results):
                     raise

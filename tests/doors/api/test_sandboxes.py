@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
 
 from tallystick.ports import OutcomeUnknown, ProviderRefused
 from tallystick.ports.sandboxes import Execution
-from tests.doors.api.door import ADMIN, Door, problem
+from tallystick.services import waiting
+from tests.doors.api.door import ADMIN, Door, problem, wait_until
 from tests.services.scripted_sandboxes import ScriptedSandboxes
 
 
@@ -64,6 +67,30 @@ def test_the_way_of_a_sandbox(door: Door, provider: ScriptedSandboxes) -> None:
     assert [0, 1, 2] == [second["second"] for second in bill["seconds"]]
     usage = door.get("/sandboxes/usage?customer=ann")
     assert (20_000, 5_120_000) == (usage["vcpu_ms"], usage["mib_ms"])
+
+
+def test_a_sandbox_is_stopped_while_all_threads_run_code(
+    door: Door, provider: ScriptedSandboxes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever runs the code, and however it is answered: what is billed can be ended at once."""
+    monkeypatch.setattr(waiting, "AT_ONCE", 1)
+    paths = [f"/sandboxes/{make(door)['id']}" for _ in range(3)]
+    over, entered = Event(), Event()
+
+    def stay() -> None:
+        entered.set()
+        assert over.wait(20)
+
+    provider.during = stay
+    with ThreadPoolExecutor() as pool:
+        running = [pool.submit(door.post, f"{path}/execute", {"code": "1"}) for path in paths]
+        try:
+            wait_until(entered.is_set)
+            assert "stopped" == door.send("DELETE", paths[0], key=None).json()["status"]
+        finally:
+            over.set()
+        outcomes = [each.exception() for each in running]
+    assert 1 == sum(each is not None for each in outcomes)  # that of the sandbox which was ended
 
 
 def test_files_go_in_and_out_as_bytes(door: Door, provider: ScriptedSandboxes) -> None:

@@ -30,7 +30,7 @@ from tallystick.api.models import (
 from tallystick.api.rendering import Json
 from tallystick.api.routes.shared import router, services, written
 from tallystick.services.sandboxes import Wish
-from tallystick.services.waiting import waiting
+from tallystick.services.waiting import executing, waiting
 
 routes = router("sandboxes")
 
@@ -139,8 +139,9 @@ async def execute_in_sandbox(
     request: Request, caller: CallerOf, sandbox_id: str, body: ExecuteBody, *, key: IdempotencyKey = None
 ) -> Response:
     """Run code and wait for its end; code that fails was run, and is charged."""
+    tally = services(request)
     run = partial(
-        services(request).sandbox_runs.execute,
+        tally.sandbox_runs.execute,
         caller,
         sandbox_id,
         code=body.code,
@@ -149,9 +150,10 @@ async def execute_in_sandbox(
         env=body.env_vars,
         idempotency_key=key,
     )
+    share = partial(executing, tally.sandboxes, caller, sandbox_id)
     if live.is_wanted(request):
-        return await live.live(request, lambda audience: run(audience=audience))
-    answer = await waiting(run)
+        return await live.live(request, lambda audience: share(partial(run, audience=audience)))
+    answer = await share(run)
     return written(request, answer, sandboxes.execution(answer.value))
 
 
