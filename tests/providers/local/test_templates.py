@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tallystick.providers.local import BuildFailed, LocalSandboxes, build_template
+from tallystick.providers.local import BuildFailed, LocalSandboxes, build_template, building
 from tests.providers.local.boxes import Boxes
-from tests.providers.local.wheels import only_wheels
+from tests.providers.local.wheels import only_wheels, packages_of_node
 
 
 @pytest.fixture
@@ -135,8 +135,6 @@ def test_a_build_that_is_interrupted_leaves_nothing(templates: Path, wheels: Pat
         ("../up", "python", "greeting"),
         ("python", "python", "greeting"),
         ("a", "cobol", "greeting"),
-        ("a", "python", "--index-url=http://evil"),
-        ("a", "python", "-e ."),
     ],
 )
 def test_what_cannot_be_built_is_refused(templates: Path, name: str, base: str, package: str) -> None:
@@ -144,6 +142,92 @@ def test_what_cannot_be_built_is_refused(templates: Path, name: str, base: str, 
     with pytest.raises(BuildFailed):
         build_template(templates, name, base=base, pip=[package])
     assert not templates.exists()
+
+
+def test_the_name_of_a_template_that_is_always_there_is_said_to_be_taken(templates: Path) -> None:
+    """It is a name like any other."""
+    with pytest.raises(BuildFailed, match="python is the name of a template"):
+        build_template(templates, "python", base="python")
+
+
+NO_PACKAGES = [
+    "",
+    ".",
+    "..",
+    "./evil",
+    "../evil",
+    "/tmp/evil",
+    "packages/../../../../evil",
+    "evil/",
+    "~/evil",
+    "owner/repository",
+    "file:evil",
+    "file:///tmp/evil",
+    "http://example.com/evil",
+    "git+https://example.com/evil",
+    "github:owner/evil",
+    "greeting @ file:///tmp/evil",
+    "greeting@./evil",
+    "greeting@../evil",
+    "greeting@..",
+    "greeting@file:evil",
+    "greeting@npm:evil",
+    "greeting@http://example.com/evil.tgz",
+    "evil.tar.gz",
+    "evil.tgz",
+    "greeting@evil.tgz",
+    "-e .",
+    "-r",
+    "--index-url=http://example.com",
+    "greeting --index-url=http://example.com",
+    "greeting\n--pre",
+    "greeting; os_name == 'posix'",
+]
+
+
+@pytest.mark.parametrize("package", NO_PACKAGES)
+@pytest.mark.parametrize("kind", ["pip", "npm"])
+def test_what_is_no_name_of_a_package_is_refused(templates: Path, kind: str, package: str) -> None:
+    """It would be taken from this machine or from anywhere, and what builds it would run here."""
+    chosen: dict[str, list[str]] = {kind: ["greeting", package]}
+    with pytest.raises(BuildFailed, match="no name of a package"):
+        build_template(templates, "a", base="python", pip=chosen.get("pip", ()), npm=chosen.get("npm", ()))
+    assert not templates.exists()
+
+
+@pytest.mark.parametrize(
+    "package",
+    [
+        "@scope/name",
+        "greeting@1.0",
+        "greeting==1 --pre",
+        "greeting[",
+        "greeting[a]b",
+        "evil.whl",
+        "evil.zip[a]",
+    ],
+)
+def test_what_is_no_name_of_a_python_package_is_refused(templates: Path, package: str) -> None:
+    """What pip would take for something else."""
+    with pytest.raises(BuildFailed, match="no name of a package"):
+        build_template(templates, "a", base="python", pip=[package])
+
+
+PYTHON = "numpy|zope.interface|uvicorn[standard]|a[b, c]==1.0|pandas>=2,<3|a ~= 1.4|a==1.*|a!=1rc1|a===1+b.2|a==1!2.0"
+NODE = "left-pad|@scope/name|@scope/name@1.2.3|a@latest|a@^1.2|a@~1.2|a@>=1 <2|a@*|socket.io|JSONStream|a@1.0-b+c"
+
+
+@pytest.mark.parametrize(("kind", "packages"), [("pip", PYTHON.split("|")), ("npm", NODE.split("|"))])
+def test_names_versions_and_extras_are_taken(
+    templates: Path, monkeypatch: pytest.MonkeyPatch, kind: str, packages: list[str]
+) -> None:
+    """As pip and npm know them; nothing is downloaded here."""
+    asked: list[str] = []
+    monkeypatch.setattr(building, "_run", lambda command, _: asked.extend(command))
+    monkeypatch.setattr(shutil, "which", lambda name: name)
+    chosen: dict[str, list[str]] = {kind: packages}
+    build_template(templates, "a", base="python", pip=chosen.get("pip", ()), npm=chosen.get("npm", ()))
+    assert packages == [each for each in asked if each in packages]
 
 
 def test_a_folder_that_takes_no_template_is_told() -> None:
@@ -167,7 +251,7 @@ def test_only_wheels_are_installed(templates: Path, wheels: Path, tmp_path: Path
 
 @pytest.mark.slow
 def test_packages_of_node_are_built_in_without_their_scripts(
-    templates: Path, state: Path, tmp_path: Path
+    templates: Path, state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They can be required; what they would do when installed is not done."""
     package = tmp_path / "greeting"
@@ -180,8 +264,9 @@ def test_packages_of_node_are_built_in_without_their_scripts(
     npm = shutil.which("npm")
     assert npm is not None, "this test needs npm: install Node.js"
     subprocess.run([npm, "pack", "--silent"], cwd=package, check=True, stdout=subprocess.DEVNULL)
-    archive = package / "greeting-1.0.0.tgz"
-    build_template(templates, "hello", base="node", npm=[f"greeting@{archive}"])
+    with packages_of_node(package / "greeting-1.0.0.tgz") as registry:
+        monkeypatch.setenv("npm_config_registry", registry)
+        build_template(templates, "hello", base="node", npm=["greeting@^1.0"])
     assert not ran.exists()
     with _boxes(state, templates) as boxes:
         box = boxes.make(template="hello", memory_mib=512)

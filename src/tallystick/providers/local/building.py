@@ -23,7 +23,17 @@ from typing import Final, TypeAlias
 from tallystick.providers.local.images import NAME, built_in, find_program
 
 Progress: TypeAlias = Callable[[str, int, int], None]
-_PACKAGE: Final = re.compile(r"@?[A-Za-z0-9][A-Za-z0-9._/@\[\],<>=!~^*+ -]*")
+# Names as pip and npm have them, with extras and versions. A path, an address or an archive would be installed from wherever
+# it points to, with whatever runs when it is built; what begins with a dash would be an option.
+_WORD: Final = r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?"
+_VERSION: Final = r"(?:===?|~=|!=|<=?|>=?) *[A-Za-z0-9][A-Za-z0-9._*+!-]*"
+_PIP: Final = re.compile(rf"{_WORD}(?: *\[{_WORD}(?:, *{_WORD})*\])? *(?:{_VERSION}(?: *, *{_VERSION})*)?")
+_NPM: Final = re.compile(
+    r"(?:@[A-Za-z0-9][A-Za-z0-9._~-]*/)?[A-Za-z0-9][A-Za-z0-9._~-]*(?:@[A-Za-z0-9^~<>=*][A-Za-z0-9.^~<>=*|+ -]*)?"
+)
+_ARCHIVE: Final = re.compile(
+    r".*\.(?:whl|zip|tgz|tbz|txz|tlz|tar|tar\.[a-z0-9]+)(?: *\[[^\]]*\])?", re.IGNORECASE
+)
 _SECONDS: Final = 900.0
 _NEW: Final = ".new-"  # names that no template can have
 _OLD: Final = ".old-"
@@ -49,7 +59,9 @@ def build_template(
     ``progress`` is told each step before it begins: what it is, how many are done, and how many there are. Sandboxes that
     run keep the packages that they started with. Raises ``BuildFailed``.
     """
-    _check(name, base, [*pip, *npm])
+    _check(name, base)
+    _check_packages(_PIP, pip)
+    _check_packages(_NPM, npm)
     try:
         templates_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -73,17 +85,25 @@ def build_template(
     return templates_dir / name
 
 
-def _check(name: str, base: str, packages: Sequence[str]) -> None:
+def _check(name: str, base: str) -> None:
     known, _ = built_in("")
-    if not NAME.fullmatch(name) or name in known:
+    if name in known:
+        raise BuildFailed(f"{name} is the name of a template of this machine's own: choose another")
+    if not NAME.fullmatch(name):
         raise BuildFailed(
             f"{name} is no name for a template: small letters, digits, dots, dashes and underscores"
         )
     if base not in known:
         raise BuildFailed(f"the base has to be one of {', '.join(known)}")
+
+
+def _check_packages(form: re.Pattern[str], packages: Sequence[str]) -> None:
     for package in packages:
-        if not _PACKAGE.fullmatch(package):  # what begins with a dash would be an option
-            raise BuildFailed(f"{package} is no name of a package")
+        if not form.fullmatch(package) or _ARCHIVE.fullmatch(package):
+            raise BuildFailed(
+                f"{package} is no name of a package: expected one with a version or without, "
+                "and no path, address or option"
+            )
 
 
 @contextlib.contextmanager
