@@ -180,6 +180,43 @@ def test_other_sandboxes_are_not_seen_or_reached(boxes: Boxes) -> None:
     assert "sleep 83" in other.processes()
 
 
+def test_the_hosts_use_of_its_programs_is_not_watched(box: Box) -> None:
+    """Their files are the same ones: whoever watched them would learn what others run, and when."""
+    code = """
+import errno, fcntl
+column = {"x86_64": 0, "aarch64": 1}[os.uname().machine]
+for numbers in ((253, 26), (294, 26), (254, 27), (300, 262), (301, 263)):
+    found = denied(numbers[column], 0, 0, 0, 0, 0)
+    assert found == errno.ENOSYS, (numbers, found)
+folder = os.open("/usr/bin", os.O_RDONLY)
+for request in (fcntl.F_NOTIFY, fcntl.F_NOTIFY | 1 << 32):  # the kernel reads the lower half only
+    assert denied((72, 25)[column], folder, request, 1) == errno.EPERM
+try:
+    fcntl.fcntl(os.open("/usr/bin/env", os.O_RDONLY), fcntl.F_SETLEASE, fcntl.F_RDLCK)
+except PermissionError:
+    print("held")
+"""
+    assert "held\n" == box.python(DENIED + code)
+
+
+def test_what_would_watch_files_looks_again_instead(boxes: Boxes) -> None:
+    """`tail -f` follows a file, and Node says that it cannot watch and can be asked to look from time to time."""
+    box = boxes.make()
+    code = (
+        "echo one > a; (sleep 0.3; echo two >> a; sleep 0.3; touch b) & timeout 5 tail -f -s 0.1 a | head -2"
+    )
+    assert "one\ntwo\n" == box.shell(code)
+    node = boxes.make(template="node", memory_mib=512)
+    code = """
+const fs = require('fs')
+fs.writeFileSync('a', 'one')
+try { fs.watch('a') } catch (error) { console.log(error.code) }
+fs.watchFile('a', { interval: 50 }, () => { console.log('changed'); fs.unwatchFile('a') })
+setTimeout(() => fs.writeFileSync('a', 'longer'), 200)
+"""
+    assert b"ENOSYS\nchanged\n" == node.run(code, language="javascript").stdout
+
+
 # --- getting out -----------------------------------------------------------------------------------------------------
 
 

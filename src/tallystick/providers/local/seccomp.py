@@ -1,8 +1,9 @@
 """The system calls that no process of a sandbox may make, as a filter for the kernel.
 
 It is a list of what is forbidden: what a namespace does not hold back (vsock, keys, other processes' memory), and what only
-widens the surface of the kernel. A forbidden call fails with EPERM; ``clone3`` hides its flags in memory, so that it is
-said not to exist, and libraries fall back to ``clone``.
+widens the surface of the kernel. A forbidden call fails with EPERM. Some are said not to exist, so that libraries do
+without: ``clone3`` hides its flags in memory, and they fall back to ``clone``; what watches files would tell which programs
+the host and other sandboxes run, since their files are the same, and they look again from time to time instead.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ _NUMBER, _ARCHITECTURE, _ARGUMENTS = 0, 4, 16
 _X32: Final = 0x40000000
 _NAMESPACES: Final = 0x7E020080  # every CLONE_NEW… flag
 _FAMILIES: Final = (1, 2, 10, 16)  # Unix, IPv4, IPv6, and netlink, by which libraries list interfaces
+_NOTIFY: Final = (1026,)  # F_NOTIFY, which watches folders as inotify does
 _TERMINAL_INPUT: Final = (0x5412, 0x541C)  # TIOCSTI and TIOCLINUX
 
 # Calls by name with their numbers on x86_64 and aarch64; -1 where there is none.
@@ -31,7 +33,6 @@ _FORBIDDEN: Final = {
     "clock_adjtime": (305, 266),
     "clock_settime": (227, 112),
     "delete_module": (176, 106),
-    "fanotify_init": (300, 262),
     "finit_module": (313, 273),
     "fsconfig": (431, 431),
     "fsmount": (432, 432),
@@ -85,6 +86,14 @@ _FORBIDDEN: Final = {
     "userfaultfd": (323, 282),
     "vhangup": (153, 58),
 }
+_ABSENT: Final = {
+    "clone3": (435, 435),
+    "fanotify_init": (300, 262),
+    "fanotify_mark": (301, 263),
+    "inotify_add_watch": (254, 27),
+    "inotify_init": (253, -1),
+    "inotify_init1": (294, 26),
+}
 # Without a cgroup nobody would see memory that no process has mapped, and a process could choose more processors.
 _FORBIDDEN_UNWATCHED: Final = {
     "memfd_create": (319, 279),
@@ -101,14 +110,14 @@ class _Architecture(NamedTuple):
     column: int
     audit: int
     clone: int
-    clone3: int
     sockets: tuple[int, int]
     ioctl: int
+    fcntl: int
 
 
 _ARCHITECTURES: Final = {
-    "x86_64": _Architecture(0, 0xC000003E, 56, 435, (41, 53), 16),
-    "aarch64": _Architecture(1, 0xC00000B7, 220, 435, (198, 199), 29),
+    "x86_64": _Architecture(0, 0xC000003E, 56, (41, 53), 16, 72),
+    "aarch64": _Architecture(1, 0xC00000B7, 220, (198, 199), 29, 25),
 }
 SUPPORTED: Final = tuple(_ARCHITECTURES)
 
@@ -126,14 +135,14 @@ def program(machine: str, *, unwatched: bool) -> bytes:
     ]
     if machine == "x86_64":
         lines += [_step(_AT_LEAST, _X32, 0, 1), _step(_RETURN, denied)]
-    for number in sorted(numbers[arch.column] for numbers in forbidden.values()):
-        if number >= 0:
-            lines += [_step(_EQUAL, number, 0, 1), _step(_RETURN, denied)]
-    lines += [_step(_EQUAL, arch.clone3, 0, 1), _step(_RETURN, _FAIL | errno.ENOSYS)]
+    for calls, answer in ((forbidden, denied), (_ABSENT, _FAIL | errno.ENOSYS)):
+        numbers = sorted(each[arch.column] for each in calls.values())
+        lines += _never(tuple(number for number in numbers if number >= 0), answer)
     lines += _on_call(arch.clone, [_argument(0), _step(_ANY_BIT, _NAMESPACES, 0, 1), _step(_RETURN, denied)])
     for call in arch.sockets:
         lines += _on_call(call, [_argument(0), *_only(_FAMILIES, denied)])
     lines += _on_call(arch.ioctl, [_argument(1), *_never(_TERMINAL_INPUT, denied)])
+    lines += _on_call(arch.fcntl, [_argument(1), *_never(_NOTIFY, denied)])
     lines.append(_step(_RETURN, _ALLOW))
     return b"".join(lines)
 
