@@ -18,7 +18,7 @@ from tallystick.core import errors
 from tallystick.core.amounts import MICROS
 from tallystick.core.ids import to_text
 from tallystick.ports import OutcomeUnknown, ProviderRefused
-from tallystick.ports.sandboxes import Life
+from tallystick.ports.sandboxes import Life, SandboxBusy
 from tallystick.services.context import SYSTEM, Answer
 from tallystick.store.sandboxes import SandboxRow
 from tests.services.scripted_sandboxes import ScriptedSandboxes
@@ -212,11 +212,12 @@ def test_a_repeat_makes_no_second_one(yard: Yard) -> None:
     assert 1 == len(yard.provider.boxes)
 
 
-def test_an_execution_that_was_not_carried_out_costs_nothing(yard: Yard) -> None:
-    """Its key is free again, and a repeat runs it."""
+@pytest.mark.parametrize("fault", [OutcomeUnknown("no answer"), SandboxBusy("no room")])
+def test_an_execution_that_was_not_carried_out_costs_nothing(yard: Yard, fault: Exception) -> None:
+    """Its key is free again, and a repeat runs it; its code is not blamed."""
     sandbox = yard.make()
-    yard.provider.faults = [OutcomeUnknown("no answer")]
-    with pytest.raises(errors.SandboxFailed):
+    yard.provider.faults = [fault]
+    with pytest.raises(errors.SandboxFailed, match=str(fault)):
         yard.run(sandbox, key="e")
     assert 355 * MICROS == yard.available("rUv")
     assert "done" == yard.run(sandbox, key="e").status

@@ -50,6 +50,10 @@ class SandboxRefused(Exception):  # noqa: N818 - as above
         self.detail = detail
 
 
+class SandboxBusy(SandboxRefused):
+    """The sandbox runs, and this cannot be done in it now, as where it has no room for another process: nothing was done."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Template:
     """What a sandbox starts from, and in which languages it can run code."""
@@ -165,7 +169,7 @@ class SandboxProvider(Protocol):
 
         A command that is over its time is killed with all that it started. An exception out of ``on_output`` kills the
         command and is raised. Raises ``SandboxGone``, with what was cut off if the command had begun,
-        ``SandboxElsewhere``, and ``SandboxRefused``.
+        ``SandboxElsewhere``, ``SandboxRefused`` and ``SandboxBusy``.
         """
         ...
 

@@ -117,6 +117,10 @@ class SandboxSteps:
             raise errors.SandboxNotRunning("stopped", self.gone(row)) from gone
         except port.SandboxElsewhere as elsewhere:
             raise errors.SandboxElsewhere from elsewhere
+        except port.SandboxBusy as busy:
+            raise errors.SandboxFailed(
+                f"the sandbox cannot do this now, and nothing was done: {busy.detail}"
+            ) from busy
         except port.SandboxRefused as refused:
             raise errors.ValidationFailed([(field, refused.detail)]) from refused
         except OutcomeUnknown as unknown:

@@ -3,10 +3,13 @@
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 
 import pytest
 
-from tallystick.ports.sandboxes import Command, Execution, SandboxGone, SandboxRefused, Stream
+from tallystick.ports.sandboxes import Command, Execution, SandboxBusy, SandboxGone, SandboxRefused, Stream
+from tallystick.providers.local.conversation import Conversation
+from tallystick.providers.local.handles import Handle
 from tests.providers.local.boxes import Box, Boxes, until
 
 
@@ -229,6 +232,34 @@ def test_many_commands_at_once_wait_for_each_other(box: Box) -> None:
 def _exit_code(box: Box) -> int | None:
     """How a command ended; None where there was no room for it."""
     try:
-        return box.run("sleep 0.1").exit_code
-    except SandboxRefused:
+        return box.run("exec sleep 0.1").exit_code
+    except SandboxBusy:
         return None
+
+
+FULL = """
+import os, time
+while True:
+    try:
+        if os.fork() == 0:
+            os.close(1), os.close(2), time.sleep(97), os._exit(0)
+    except BlockingIOError:
+        break
+"""
+
+
+def test_a_full_sandbox_blames_no_code_for_it(box: Box) -> None:
+    """Where no process can be made for it, the agent's or its own: it can be asked for again, and then it is done."""
+    box.python(FULL)
+    refused = set()
+    with ExitStack() as stack:
+        for _ in range(40):  # the agent has a few places more, and each of these takes one
+            stack.enter_context(Conversation(Handle.parse(box.handle)))
+            try:
+                box.run("true")
+            except SandboxBusy as busy:
+                refused.add(busy.detail)
+        with pytest.raises(SandboxBusy, match="no room"):
+            box.local.write_file(box.handle, "a", b"a")
+    assert {"Resource temporarily unavailable", "the sandbox has no room for another process"} == refused
+    until(lambda: _exit_code(box) == 0)

@@ -1,9 +1,15 @@
 """Files of a local sandbox."""
 
+import time
+from collections.abc import Mapping
+
 import pytest
 
-from tallystick.ports.sandboxes import SandboxGone, SandboxRefused
-from tests.providers.local.boxes import Box
+from tallystick.ports.sandboxes import SandboxBusy, SandboxGone, SandboxRefused
+from tallystick.providers.local import conversation
+from tallystick.providers.local.conversation import Conversation
+from tallystick.providers.local.handles import Handle
+from tests.providers.local.boxes import Box, until
 
 
 def test_a_file_comes_back_as_it_was_put(box: Box) -> None:
@@ -74,3 +80,72 @@ def test_files_of_an_ended_sandbox_are_gone(box: Box) -> None:
         box.local.write_file(box.handle, "a", b"x")
     with pytest.raises(SandboxGone):
         box.local.read_file(box.handle, "a", max_bytes=1)
+
+
+def _begun(box: Box, path: str, content: bytes) -> tuple[Conversation, Mapping[str, str]]:
+    """A connection for a write, and what is asked by it; nothing is sent yet."""
+    what = {"op": "write", "path": path} | conversation.announced(content)
+    return Conversation(Handle.parse(box.handle)), what
+
+
+@pytest.mark.parametrize("sent", [0, 5])
+def test_what_arrives_late_changes_nothing(box: Box, monkeypatch: pytest.MonkeyPatch, sent: int) -> None:
+    """A process that stood still in the middle of a write, or before it: others have written meanwhile."""
+    monkeypatch.setattr(conversation, "ARRIVAL_SECONDS", 0.3)
+    box.shell("mkdir deep")
+    late, what = _begun(box, "deep/a", b"old content")
+    with late:
+        if sent:
+            late.ask(what, {}, b"old content"[:sent])
+        monkeypatch.setattr(conversation, "ARRIVAL_SECONDS", 15.0)
+        box.local.write_file(box.handle, "deep/a", b"new")
+        time.sleep(0.4)
+        if sent:
+            late.ask({"the": "rest"}, {}, b"content")  # whatever it is
+        else:
+            late.ask(what, {}, b"old content")
+        assert [(b"b", b"what was asked for came too late")] == list(late.answers(5.0))
+    assert b"new" == box.local.read_file(box.handle, "deep/a", max_bytes=100)
+    assert ".:\ndeep\n\n./deep:\na\n" == box.shell("ls -AR")
+
+
+def test_what_arrives_in_pieces_is_over_at_its_time(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However steadily it comes."""
+    monkeypatch.setattr(conversation, "ARRIVAL_SECONDS", 0.3)
+    late, what = _begun(box, "a", bytes(1_000_000))
+    with late:
+        late.ask(what, {}, b"")
+        for _ in range(40):
+            late.ask({"a": "b"}, {}, b"")
+            time.sleep(0.01)
+        assert b"b" == next(late.answers(5.0))[0]
+    assert "" == box.shell("ls -A")
+
+
+def test_a_write_that_is_too_late_is_told_as_busy(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It can be asked for again; so can code, which has not run."""
+    monkeypatch.setattr(conversation, "ARRIVAL_SECONDS", 0.0)
+    with pytest.raises(SandboxBusy, match="too late"):
+        box.local.write_file(box.handle, "a", b"a")
+    with pytest.raises(SandboxBusy, match="too late"):
+        box.run("touch a")
+    monkeypatch.undo()
+    assert "" == box.shell("ls -A")
+
+
+def test_hanging_up_in_the_middle_of_a_write_leaves_nothing(box: Box) -> None:
+    """Wherever the file was to be."""
+    for path in ("a", "deep/er/b", "/tmp/c", "/dev/shm/d"):
+        left, what = _begun(box, path, bytes(100))
+        with left:
+            left.ask(what, {}, bytes(50))
+            find = "find /home/user /tmp /dev/shm -type f"
+            until(lambda find=find: b".part-" in box.run(find).stdout)  # type: ignore[misc]
+            left.hang_up()
+        assert "" == box.shell(find)
+
+
+def test_long_code_that_is_killed_leaves_nothing(box: Box) -> None:
+    """It is put into a file to be run."""
+    assert box.run(f"sleep 9 # {'x' * 200_000}", seconds=0.5).timed_out
+    assert "" == box.shell("ls -A /tmp")

@@ -17,16 +17,19 @@ from __future__ import annotations
 import _signal  # type: ignore[import-not-found]
 import _socket
 import ctypes
+import errno
 import os
 import resource
 import select
 import sys
+import time
 
 TYPE_CHECKING = False  # typing, too, would take long to import
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 HOME = "/home/user"
+ROOTS = (HOME, "/tmp", "/dev/shm")  # noqa: S108 - the sandbox's own; each is a file system with no other in it
 REQUEST = 1 << 18  # longer than any of the host, with an environment in it
 MESSAGE = 1 << 16  # the longest piece of what comes with one
 CHUNK = 1 << 15
@@ -37,6 +40,7 @@ _ROUNDS = 200
 _KIND, _FILE = 0o170000, 0o100000
 _NO_ACCESS = 126
 _NOT_FOUND = 127
+_NO_ROOM = (errno.EAGAIN, errno.ENOMEM, errno.ENFILE, errno.EMFILE)  # now, and perhaps not later
 _SPARE = 24  # processes that the agent may have beyond what its commands may
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -44,6 +48,14 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 class _Refused(Exception):  # noqa: N818 - an answer
     """What was asked for cannot be done; the text is for the host."""
+
+    kind = b"r"
+
+
+class _Busy(_Refused):
+    """It cannot be done now, for a reason that is not in what was asked for."""
+
+    kind = b"b"
 
 
 def fields_of(message: bytes) -> dict[str, dict[str, str]]:
@@ -105,7 +117,7 @@ class _Agent:
         try:
             pid = os.fork()
         except OSError:
-            _say(connection, b"r", b"the sandbox has no room for another process")
+            _say(connection, _Busy.kind, b"the sandbox has no room for another process")
             os.close(connection)
             return
         if pid == 0:
@@ -130,6 +142,7 @@ class _Agent:
                 continue
             if status != 0:
                 _signal_to(-1, _signal.SIGKILL)  # all but this one, in one step: no fork escapes
+                _clear(pid)
                 _say(connection, b"k")
             self._close(connection)
 
@@ -142,6 +155,7 @@ class _Agent:
         del self._jobs[worker]
         if tree is None or not self._end(tree):
             self._end_everything()
+        _clear(worker)
         _say(connection, b"k")
         self._close(connection)
 
@@ -265,13 +279,17 @@ def _work(connection: int, settings: dict[str, dict[str, str]]) -> None:
         os.dup2(connection, 3, inheritable=False)
         os.closerange(4, 1024)
         request = fields_of(os.read(3, REQUEST))
+        operation = request["what"]["op"]
         try:
-            _OPERATIONS[request["what"]["op"]](request, settings)
+            _OPERATIONS[operation](request, settings)
         except _Refused as refusal:
-            _say(3, b"r", str(refusal).encode("utf-8", "replace"))
-        except (OSError, ValueError) as error:
-            reason = error.strerror if isinstance(error, OSError) else None
-            _say(3, b"r", (reason or str(error)).encode("utf-8", "replace"))
+            _say(3, refusal.kind, str(refusal).encode("utf-8", "replace"))
+        except OSError as error:
+            # Code is not at fault where it cannot be started.
+            kind = _Busy.kind if operation == "run" or error.errno in _NO_ROOM else _Refused.kind
+            _say(3, kind, (error.strerror or str(error)).encode("utf-8", "replace"))
+        except ValueError as error:
+            _say(3, _Refused.kind, str(error).encode("utf-8", "replace"))
         status = 0
     finally:
         os._exit(status)
@@ -285,9 +303,22 @@ def _say(connection: int, kind: bytes, content: bytes = b"") -> None:
         pass
 
 
-def _chunks(size: int) -> Iterator[bytes]:
-    """What comes with a request, as it comes: a long file is never held whole."""
+def _check_time(what: dict[str, str]) -> int:
+    """For how many milliseconds a request is still good: what comes later might undo what was done after it."""
+    left = int(what["until"]) - time.monotonic_ns()
+    if left <= 0:
+        raise _Busy("what was asked for came too late")
+    return left // 1_000_000 + 1
+
+
+def _chunks(what: dict[str, str]) -> Iterator[bytes]:
+    """What comes with a request, as it comes and while the request is good: a long file is never held whole."""
+    size = int(what["size"])
+    coming = select.poll()
+    coming.register(3, select.POLLIN)
     while size > 0:
+        if not coming.poll(_check_time(what)):
+            continue  # to where it is refused
         chunk = os.read(3, MESSAGE)
         if not chunk:
             raise _Refused("the content ended early")
@@ -301,13 +332,13 @@ def _run(request: dict[str, dict[str, str]], settings: dict[str, dict[str, str]]
     if command is None:
         raise _Refused(f"this sandbox runs no {what['language']}")
     interpreter, _, option = command.partition(" ")
-    code = b"".join(_chunks(int(what["size"])))
+    code = b"".join(_chunks(what))
     script = None
     if len(code) <= INLINE_CODE:
         arguments: list[str | bytes] = [interpreter, option, code]
     else:
-        script = f"/tmp/code-{os.getpid()}"  # noqa: S108 - the sandbox's own
-        _put(script, [code], mode=0o600)
+        script = _script_of(os.getpid())
+        _put(script, [code], what, mode=0o600)
         arguments = [interpreter, script]
     environment = dict(settings["env"])
     environment.update(request["env"])
@@ -327,12 +358,23 @@ def _run(request: dict[str, dict[str, str]], settings: dict[str, dict[str, str]]
     _say(3, b"x", b"%d" % code_of_exit)
 
 
-def _remove(script: str) -> None:
-    """Take code away, which may have done so itself, or closed its folder."""
+def _script_of(worker: int) -> str:
+    return f"/tmp/code-{worker}"  # noqa: S108 - the sandbox's own
+
+
+def _remove(path: str) -> None:
+    """Take a file away; code may have done so itself, or closed its folder."""
     try:
-        os.unlink(script)
+        os.unlink(path)
     except OSError:
         pass
+
+
+def _clear(worker: int) -> None:
+    """Take away what a worker that was killed had begun to write."""
+    for root in ROOTS:
+        _remove(_part_of(worker, root))
+    _remove(_script_of(worker))
 
 
 def _become(
@@ -457,12 +499,19 @@ def _write(request: dict[str, dict[str, str]], _: dict[str, dict[str, str]]) -> 
     if what["path"].endswith("/"):
         raise _Refused("this names a folder, and no file")
     path = os.path.realpath(os.path.join(HOME, what["path"]))
-    _put(path, _chunks(int(what["size"])), mode=0o644)
+    _put(path, _chunks(what), what, mode=0o644)
     _say(3, b"x")
 
 
-def _put(path: str, content: Iterable[bytes], *, mode: int) -> None:
-    """Write a file whole, or leave what was there."""
+def _part_of(worker: int, folder: str) -> str:
+    return f"{folder}/.part-{worker}"
+
+
+def _put(path: str, content: Iterable[bytes], what: dict[str, str], *, mode: int) -> None:
+    """Write a file whole and in time, or leave what was there.
+
+    It is put together in the root folder, where process 1 finds it if this one is killed, and is moved from there.
+    """
     try:
         found: os.stat_result | None = os.lstat(path)
     except FileNotFoundError:
@@ -470,7 +519,8 @@ def _put(path: str, content: Iterable[bytes], *, mode: int) -> None:
     if found is not None and not _is_file(found):
         raise _Refused("this is a folder or a device, and no file")
     os.makedirs(os.path.dirname(path), exist_ok=True)
-    part = f"{os.path.dirname(path)}/.part-{os.getpid()}"
+    root = next((root for root in ROOTS if path.startswith(f"{root}/")), os.path.dirname(path))
+    part = _part_of(os.getpid(), root)
     try:
         number = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
         try:
@@ -482,6 +532,7 @@ def _put(path: str, content: Iterable[bytes], *, mode: int) -> None:
                 os.fchmod(number, found.st_mode & 0o777)
         finally:
             os.close(number)
+        _check_time(what)
         os.rename(part, path)
     except (OSError, _Refused):
         if os.path.lexists(part):

@@ -17,14 +17,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final, Self
 
-from tallystick.ports.sandboxes import Command, Execution, OnOutput, SandboxRefused, Stream
-from tallystick.providers.local.handles import Handle
+from tallystick.ports.sandboxes import Command, Execution, OnOutput, SandboxBusy, SandboxRefused, Stream
+from tallystick.providers.local.handles import Handle, now_ns
 
 MESSAGE: Final = 1 << 16
 REQUEST_MAX: Final = 3 << 16  # an environment and a command's own; the kernel takes a little more at a time
 CODE_MAX: Final = 8 << 20
 HANG_UP_SECONDS: Final = 5.0  # the agent ends and answers within this, or is not one any more
 FILE_SECONDS: Final = 30.0
+# What has not arrived so long after it was begun is given up inside. A process that stands still meanwhile is given up by
+# the others after half a minute: then they may do the same again, and what comes from it late must not undo that.
+ARRIVAL_SECONDS: Final = 15.0
 _CONNECT_SECONDS: Final = 10.0
 _MILLION: Final = 1_000_000
 _REASON_MAX: Final = 500
@@ -147,6 +150,11 @@ class Conversation:
             raise AgentBroken from error
 
 
+def announced(content: bytes) -> dict[str, str]:
+    """What the agent is told of content that comes with a request which begins now."""
+    return {"size": str(len(content)), "until": str(now_ns() + int(ARRIVAL_SECONDS * 1_000_000_000))}
+
+
 # --- commands --------------------------------------------------------------------------------------------------------
 
 
@@ -186,7 +194,7 @@ def execute(handle: Handle, command: Command, on_output: OnOutput | None) -> Exe
     if len(code) > CODE_MAX:
         raise SandboxRefused(f"the code has more than {CODE_MAX} bytes: write it to a file")
     limit = max(0, command.output_max_bytes)  # one more is asked for, so that what is too much is seen here
-    what = {"op": "run", "language": command.language, "size": str(len(code)), "output": str(limit + 1)}
+    what = {"op": "run", "language": command.language, "output": str(limit + 1)} | announced(code)
     output = _Output(limit, on_output)
     killed_before = _killed_for_memory(handle)
     started = time.monotonic_ns()
@@ -233,10 +241,11 @@ def _follow(answers: Iterator[tuple[bytes, bytes]], output: _Output) -> int:
 
 def _refusal(kind: bytes, content: bytes) -> Exception:
     """What a refusal of the agent becomes: its words are kept short, and without anything that a terminal obeys."""
-    if kind != b"r":
+    refusal = {b"r": SandboxRefused, b"b": SandboxBusy}.get(kind)
+    if refusal is None:
         return AgentBroken()
     text = content[:_REASON_MAX].decode("utf-8", "replace")
-    return SandboxRefused("".join(sign if sign.isprintable() else "�" for sign in text))
+    return refusal("".join(sign if sign.isprintable() else "�" for sign in text))
 
 
 def killed_for_memory(events: str) -> int:
@@ -259,8 +268,9 @@ def _killed_for_memory(handle: Handle) -> int:
 
 def write_file(handle: Handle, path: str, content: bytes) -> None:
     """Put a file. Raises as ``execute``."""
+    what = {"op": "write", "path": path} | announced(content)
     with Conversation(handle) as conversation:
-        conversation.ask({"op": "write", "path": path, "size": str(len(content))}, {}, content)
+        conversation.ask(what, {}, content)
         for _ in _file_answers(conversation):
             raise AgentBroken
 
