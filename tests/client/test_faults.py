@@ -1,7 +1,9 @@
 """What the SDK does when the network, a proxy or a server misbehaves: repeat what is safe, and say what is known."""
 
 import asyncio
+import io
 import time
+from array import array
 from collections.abc import Callable
 from decimal import Decimal
 from functools import partial
@@ -257,6 +259,28 @@ def test_a_key_that_cannot_be_sent_is_refused_at_once(run: Run, key: str) -> Non
     with FaultyServer(answer(201, CHARGE)) as server, pytest.raises(ConfigurationError):
         run(charge_with, server.url)
     assert 0 == len(server.seen)
+
+
+@both
+@pytest.mark.parametrize("content", [None, "text", 5, ["a"], io.BytesIO(b"a")], ids=ascii)
+def test_what_is_no_content_of_a_file_is_refused_at_once(run: Run, content: Any) -> None:
+    """Nothing is sent: nothing at all would have emptied the file."""
+    with FaultyServer(answer(200, SANDBOX)) as server, pytest.raises(ConfigurationError, match="content:"):
+        run(lambda client: client.sandboxes.write_file("sbx_1", path="a", content=content), server.url)
+    assert 0 == len(server.seen)
+
+
+@both
+@pytest.mark.parametrize(
+    "content",
+    [b"ab", bytearray(b"ab"), memoryview(b"ab"), memoryview(b"axb")[::2], array("B", b"ab")],
+    ids=ascii,
+)
+def test_a_file_is_sent_from_whatever_has_its_bytes(run: Run, content: Any) -> None:
+    """As they are at the moment of the call."""
+    with FaultyServer(answer(200, SANDBOX)) as server:
+        run(lambda client: client.sandboxes.write_file("sbx_1", path="a", content=content), server.url)
+    assert [b"ab"] == [each.body for each in server.seen]
 
 
 @both

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from tallystick.client.errors import unusable
 from tallystick.client.exact import Number, number
 from tallystick.client.requests import given, new_key
 
@@ -32,6 +33,15 @@ def words(values: Iterable[str] | None) -> list[str] | None:
     if isinstance(values, str):
         raise TypeError(f"expected several texts, such as [{values[:100]!r}], found one")
     return None if values is None else list(values)
+
+
+def bytes_of(content: bytes | bytearray | memoryview) -> bytes:
+    """A file's content. Raises ``ConfigurationError`` for what is no bytes: of a text, nobody knows which are meant."""
+    try:
+        return bytes(memoryview(content))
+    except TypeError:
+        found = f"found {type(content).__name__}"
+        raise unusable(f"content: expected bytes, such as open(path, 'rb').read(), {found}") from None
 
 
 def usage_body(

@@ -10,6 +10,7 @@ from typing import Any, Final, Literal
 
 from tallystick.client.downloads import file_operation
 from tallystick.client.events import EVENTS, OnOutput
+from tallystick.client.inputs import bytes_of
 from tallystick.client.models import Model, from_json
 from tallystick.client.operations import Mode, Resource, operation
 from tallystick.client.pages import Page, page
@@ -305,7 +306,12 @@ class Sandboxes(Resource[Mode]):
 
     @operation
     def write_file(
-        self, sandbox: str, *, path: str, content: bytes, idempotency_key: str | None = None
+        self,
+        sandbox: str,
+        *,
+        path: str,
+        content: bytes | bytearray | memoryview,
+        idempotency_key: str | None = None,
     ) -> Request[Sandbox]:
         """Put a file into a sandbox, with the folders that it needs."""
         return Request(
@@ -315,7 +321,7 @@ class Sandboxes(Resource[Mode]):
             model=Sandbox,
             names={"sandbox_id": sandbox},
             query={"path": path},
-            content=content,
+            content=bytes_of(content),
             headers={"Content-Type": "application/octet-stream"},
             repeat=Repeat.BY_KEY,
             idempotency_key=key_of(idempotency_key),
