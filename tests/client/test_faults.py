@@ -262,7 +262,9 @@ def test_a_key_that_cannot_be_sent_is_refused_at_once(run: Run, key: str) -> Non
 
 
 @both
-@pytest.mark.parametrize("content", [None, "text", 5, ["a"], io.BytesIO(b"a")], ids=ascii)
+@pytest.mark.parametrize(
+    "content", [None, "text", 5, ["a"], io.BytesIO(b"a")], ids=["None", "text", "number", "list", "file"]
+)
 def test_what_is_no_content_of_a_file_is_refused_at_once(run: Run, content: Any) -> None:
     """Nothing is sent: nothing at all would have emptied the file."""
     with FaultyServer(answer(200, SANDBOX)) as server, pytest.raises(ConfigurationError, match="content:"):
@@ -274,7 +276,7 @@ def test_what_is_no_content_of_a_file_is_refused_at_once(run: Run, content: Any)
 @pytest.mark.parametrize(
     "content",
     [b"ab", bytearray(b"ab"), memoryview(b"ab"), memoryview(b"axb")[::2], array("B", b"ab")],
-    ids=ascii,
+    ids=["bytes", "bytearray", "memoryview", "every other byte", "array"],
 )
 def test_a_file_is_sent_from_whatever_has_its_bytes(run: Run, content: Any) -> None:
     """As they are at the moment of the call."""
