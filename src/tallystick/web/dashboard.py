@@ -41,7 +41,9 @@ NAVIGATION: Final[tuple[tuple[str, str], ...]] = (
     ("/billing/password", "Password"),
 )
 # How long whoever sends a form twice waits for what the first is about to do.
-PAUSES_SECONDS: Final = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
+WAIT_SECONDS: Final = 5.0
+_PAUSE_SECONDS: Final = 0.05
+_CHANCE: Final = secrets.SystemRandom()
 SCRIPTS: Final = {"script-src": "'self'", "connect-src": "'self'", "style-src": "'self'"}
 
 Act = Callable[[Request, SignedIn, dict[str, str]], Response]
@@ -158,12 +160,15 @@ def posted(request: Request, form: dict[str, str] | None, path: str, act: Act, a
 
 def _done(request: Request, who: SignedIn, form: dict[str, str], act: Act) -> Response:
     """Act. A form that is sent again while the first is still on its way waits for it, and leads to the same."""
-    for seconds in PAUSES_SECONDS:
+    until = time.monotonic() + WAIT_SECONDS
+    while True:
         try:
             return act(request, who, form)
         except errors.IdempotencyInFlight:
-            time.sleep(seconds)
-    return act(request, who, form)
+            if time.monotonic() >= until:
+                raise
+        # By chance, since those who ask again at the same moment are on their way to each other as well.
+        time.sleep(_PAUSE_SECONDS * (1 + 4 * _CHANCE.random()))
 
 
 def _number_of(form: dict[str, str]) -> str:

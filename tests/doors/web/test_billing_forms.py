@@ -135,7 +135,7 @@ def test_a_form_of_which_nobody_knows_what_came_keeps_its_number(
         raise refusal
 
     with monkeypatch.context() as patch:
-        patch.setattr(dashboard, "PAUSES_SECONDS", ())
+        patch.setattr(dashboard, "WAIT_SECONDS", 0)
         patch.setattr(ann.tally.tasks, "create", lost)
         answer = ann.send(HIRE, form)
     page = Reader(answer.text)
