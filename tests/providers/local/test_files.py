@@ -91,8 +91,8 @@ def _begun(box: Box, path: str, content: bytes) -> tuple[Conversation, Mapping[s
 @pytest.mark.parametrize("sent", [0, 5])
 def test_what_arrives_late_changes_nothing(box: Box, monkeypatch: pytest.MonkeyPatch, sent: int) -> None:
     """A process that stood still in the middle of a write, or before it: others have written meanwhile."""
-    monkeypatch.setattr(conversation, "ARRIVAL_SECONDS", 0.3)
     box.shell("mkdir deep")
+    monkeypatch.setattr(conversation, "ARRIVAL_SECONDS", 0.3)
     late, what = _begun(box, "deep/a", b"old content")
     with late:
         if sent:
